@@ -1,0 +1,283 @@
+"""What a child process does with a ticket: run every input of a range, publish, write the done record.
+
+A child holds no claim; its worker does. It reports back as data: which inputs failed and why, where it stopped, or that the
+fault lies with the mount. Results of quick inputs are staged together, flushed once, and then published one by one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from . import policy
+from .clock import Clock
+from .errors import Fenced, RecordError, WorkerFault, is_mount_errno, mount_fault
+from .fs import Fs, digest_of, encode_path
+from .layout import Layout
+from .names import Ticket
+from .plan_log import PlanLog
+from .records import Failure, Input, Job, Outcome, Segment
+from .results import Places, Stage, adopt, done_ranges, publish, settle, settled, value_of, write_done
+from .task import Attempt, CommandFailed, GiveUp, Runner
+from .task import __file__ as task_file
+
+_SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
+
+
+class Progress(Protocol):
+    """Shared between a child and its worker without messages."""
+
+    def begin(self, index: int) -> None:
+        """The child starts input *index* now."""
+
+    def end(self) -> None:
+        """The child is at no input: publishing, or done."""
+
+    def stops_at(self) -> int:
+        """The index before which the worker wants the child to stop."""
+
+    def is_set(self) -> bool:
+        """True once the worker has lost its claims."""
+
+
+@dataclass
+class MapReport:
+    """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet."""
+
+    stopped_at: int
+    done: int = 0
+    done_bytes: int = 0
+    adopted: int = 0
+    failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
+
+
+@dataclass
+class _Pending:
+    index: int
+    places: Places
+    staged: str
+    outcome: Outcome
+
+
+class Mapper:
+    """Runs map tickets for one child."""
+
+    def __init__(
+        self,
+        fs: Fs,
+        layout: Layout,
+        job: Job,
+        stage: Stage,
+        input_dir: str,
+        runner: Runner,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._job = job
+        self._stage = stage
+        self._input_dir = input_dir.rstrip("/")
+        self._runner = runner
+        self._clock = clock
+        self._progress = progress
+        self._log = PlanLog(fs, layout)
+        self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._saw_input = False
+        self._made: set[str] = set()
+
+    def run(self, ticket: Ticket) -> MapReport:
+        """Process a map ticket until its end or until told to stop.
+
+        Raises WorkerFault for a fault of the mount or of this worker: nothing is charged then, and the whole ticket may be
+        handed back. Raises Fenced when peers took this worker for dead.
+        """
+        try:
+            return self._run(ticket)
+        except OSError as error:
+            if is_mount_errno(error.errno):
+                raise mount_fault(error, self._layout.out) from error
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                self._stage.holds("")  # raises Fenced when the stage is gone
+            raise WorkerFault(f"cannot work on {self._layout.out!r}: {error}") from error
+
+    def _run(self, ticket: Ticket) -> MapReport:
+        segment = self._segment(ticket.segment)
+        again = ticket.attempt > 1
+        covered = done_ranges(self._fs, self._layout, ticket.segment) if again else []
+        report = MapReport(stopped_at=ticket.hi)
+        outcomes: dict[int, Outcome] = {}
+        pending: list[_Pending] = []
+        first_pending_at = 0.0
+        for index in range(ticket.lo, ticket.hi):
+            if index >= self._progress.stops_at():
+                report.stopped_at = index
+                break
+            if any(lo <= index < hi for lo, hi in covered):
+                continue
+            each = segment.inputs[index]
+            places = Places.of(self._layout, self._job, ticket.segment, index, each)
+            if again or places.retried:
+                known = settled(self._fs, self._layout, self._job, places, self._stage.path())
+                if known is not None:
+                    outcomes[index] = known
+                    report.adopted += 1
+                    continue
+            self._progress.begin(index)
+            started = self._clock.monotonic()
+            item = self._attempt(ticket, index, each, places, report)
+            self._progress.end()
+            if item is None:
+                continue
+            pending.append(item)
+            now = self._clock.monotonic()
+            if len(pending) == 1:
+                first_pending_at = started
+            if now - first_pending_at >= policy.PUBLISH_GROUP_S or len(pending) >= policy.PUBLISH_GROUP:
+                self._publish(ticket, pending, outcomes, report)
+        self._publish(ticket, pending, outcomes, report)
+        report.done = sum(outcome.ok for outcome in outcomes.values())
+        report.done_bytes = sum(segment.inputs[i].size_bytes for i, outcome in outcomes.items() if outcome.ok)
+        if outcomes:
+            write_done(self._fs, self._layout, self._stage, ticket.segment, outcomes, self._made)
+            self._made.clear()
+        return report
+
+    def _attempt(self, ticket: Ticket, index: int, each: Input, places: Places, report: MapReport) -> _Pending | None:
+        """Run the task once; the staged result, or None after noting the failure."""
+        path = f"{self._input_dir}/{each.path}"
+        staged = self._stage.path()
+        attempt = Attempt(ticket.attempt, each.path, each.size_bytes, self._progress)
+        try:
+            data = self._runner.run(_for_user(path), attempt, staged)
+            self._saw_input = True
+        except Exception as error:
+            failure = self._failure(ticket, index, each, path, error)
+            report.failures.append((failure, isinstance(error, GiveUp)))
+            self._stage.discard(staged)
+            return None
+        finally:
+            attempt.cleanup()
+        if data is not None:
+            self._stage_data(staged, data)
+            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data))
+        try:
+            size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
+        except RecordError:
+            failure = self._failure(ticket, index, each, path, CommandFailed("{output} is not a plain file"))
+            report.failures.append((failure, False))
+            self._stage.discard(staged)
+            return None
+        return _Pending(index, places, staged, _outcome(size, digest, kept))
+
+    def _stage_data(self, staged: str, data: bytes) -> None:
+        try:
+            self._fs.stage(staged, data)
+        except FileNotFoundError as error:
+            raise Fenced("the stage directory is gone: peers took this worker for dead") from error
+
+    def _publish(
+        self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport
+    ) -> None:
+        if not pending:
+            return
+        self._fs.flush([item.staged for item in pending])
+        for item in pending:
+            try:
+                if ticket.attempt > 1 or item.places.retried:
+                    mine, outcome = settle(self._fs, self._layout, self._job, item.places, item.staged)
+                else:
+                    mine = publish(self._fs, item.staged, item.places.result, self._layout.out)
+                    outcome = item.outcome if mine else adopt(self._fs, item.places.result)
+            except (RecordError, IsADirectoryError, NotADirectoryError):
+                failure = Failure(
+                    input=self._segment(ticket.segment).inputs[item.index].path,
+                    segment=ticket.segment,
+                    index=item.index,
+                    attempt=ticket.attempt,
+                    kind="exception",
+                    error=f"the place of its result is taken by something else: {item.places.result!r}",
+                )
+                report.failures.append((failure, True))
+                self._stage.discard(item.staged)
+                continue
+            report.adopted += not mine
+            outcomes[item.index] = outcome
+            self._made.add(item.places.result.rpartition("/")[0])
+            self._stage.discard(item.staged)
+        pending.clear()
+
+    def _failure(self, ticket: Ticket, index: int, each: Input, path: str, error: Exception) -> Failure:
+        kind, words, detail = "exception", f"{type(error).__name__}: {error}", ""
+        if isinstance(error, GiveUp):
+            kind, words = "gave_up", str(error) or "the task gave up"
+        elif isinstance(error, CommandFailed):
+            words = str(error)
+        elif isinstance(error, OSError) and error.filename is not None and _same(error.filename, path):
+            kind, words = "unreadable", f"cannot read the input: {(error.strerror or str(error)).lower()}"
+            self._blame_the_mount(ticket.segment)
+        else:
+            detail = _traceback(error)
+        return Failure(each.path, ticket.segment, index, ticket.attempt, kind, words.replace("\n", " ")[:1000], detail)
+
+    def _blame_the_mount(self, segment: int) -> None:
+        """Raise WorkerFault when this worker sees none of the inputs: the wrong directory is mounted as IN."""
+        if self._saw_input:
+            return
+        for each in self._segment(segment).inputs[:64]:
+            if os.path.lexists(_for_user(f"{self._input_dir}/{each.path}")):
+                self._saw_input = True
+                return
+        try:
+            others = any(True for _ in os.scandir(_for_user(self._input_dir)))
+        except OSError:
+            others = False
+        if len(self._segment(segment).inputs) >= 3 or not others:
+            raise WorkerFault(
+                f"none of the planned inputs is under {self._input_dir!r}: the wrong directory is mounted there; "
+                "mount the one that was planned, then start this worker again: no input was charged"
+            )
+
+    def _segment(self, number: int) -> Segment:
+        if number in self._segments:
+            self._segments.move_to_end(number)
+        else:
+            self._segments[number] = self._log.segment(number)
+            if len(self._segments) > _SEGMENTS_KEPT:
+                self._segments.popitem(last=False)
+        return self._segments[number]
+
+
+def _outcome(size: int, digest: str, data: bytes | None) -> Outcome:
+    if data is not None and len(data) <= policy.INLINE_BYTES:
+        try:
+            return Outcome(True, size, digest, has_value=True, value=value_of(data))
+        except RecordError:
+            pass
+    return Outcome(True, size, digest)
+
+
+def _traceback(error: Exception) -> str:
+    """The traceback from the user's own code on."""
+    frame = error.__traceback__
+    while (
+        frame is not None and frame.tb_next is not None and frame.tb_frame.f_code.co_filename in (__file__, task_file)
+    ):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))[-policy.LOG_TAIL_BYTES :]
+
+
+def _for_user(path: str) -> str:
+    """A path as this interpreter's own file functions spell it, whatever the locale."""
+    return os.fsdecode(encode_path(path))
+
+
+def _same(filename: object, path: str) -> bool:
+    try:
+        return os.fsencode(filename) == encode_path(path)  # type: ignore[arg-type]
+    except (TypeError, UnicodeError):
+        return False

@@ -1,0 +1,211 @@
+"""A child process from fork to exit: tickets come in by name, answers go out as JSON.
+
+Everything that is raised becomes an answer; only a signal ends a child in any other way. What a ticket asks for is done by
+`TicketWork`, which knows no process, so that the simulation runs the same code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+from . import policy
+from .child import Mapper, Progress
+from .clock import Clock, SystemClock
+from .errors import ClaimworkError, Fenced, UsageError, WorkerFault, is_mount_errno, mount_fault
+from .finalizer import reduce_generation
+from .fs import Fs, PosixFs
+from .layout import Layout
+from .names import Kind, Ticket, parse_ticket
+from .planner import Found, Planner, PlanReport, list_inputs
+from .records import Job
+from .results import Stage
+from .retrying import RetryingFs
+from .stores import make_store
+from .task import Runner, load_runner
+
+NEVER = 1 << 62  # an index that no child reaches
+LOST = -1  # in place of the index to stop before: the claims are gone
+
+
+class SharedProgress(ctypes.Structure):
+    """One slot's progress, in memory that worker and child share."""
+
+    _fields_ = (
+        ("index", ctypes.c_int64),
+        ("begun_at", ctypes.c_double),
+        ("stop", ctypes.c_int64),
+    )
+
+
+class _ChildProgress:
+    def __init__(self, shared: SharedProgress, clock: Clock) -> None:
+        self._shared = shared
+        self._now = clock.monotonic
+
+    def begin(self, index: int) -> None:
+        self._shared.begun_at = self._now()
+        self._shared.index = index
+
+    def end(self) -> None:
+        self._shared.index = -1
+
+    def stops_at(self) -> int:
+        return int(self._shared.stop)
+
+    def is_set(self) -> bool:
+        return int(self._shared.stop) == LOST
+
+
+def child_main(
+    connection: Connection,
+    log_fd: int,
+    shared: SharedProgress,
+    out: str,
+    job: Job,
+    worker: str,
+    prefix: str,
+    input_dir: str,
+) -> None:
+    """Serve tickets until the worker closes the pipe. Never returns."""
+    parent = os.getppid()
+    os.setsid()
+    # Handlers, not SIG_IGN, which programs started from here would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ignore)
+    _die_with_parent(parent)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    keep = connection.fileno()
+    limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096)
+    os.closerange(3, keep)  # among them the heartbeat and the OS lock, which must die with the worker
+    os.closerange(keep + 1, limit)
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    clock = SystemClock()
+    fs, layout = RetryingFs(PosixFs(out), clock), Layout(out)
+    work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, _ChildProgress(shared, clock))
+    while True:
+        try:
+            name = connection.recv_bytes()
+        except (EOFError, OSError):
+            break
+        answer = work.run(parse_ticket(name.decode()))
+        sys.stdout.flush()
+        connection.send_bytes(json.dumps(answer).encode())
+    os._exit(0)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    pass
+
+
+def _die_with_parent(parent: int) -> None:
+    """PR_SET_PDEATHSIG where there is one; elsewhere the closed pipe ends the child at its next ticket."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class TicketWork:
+    """A child's side of a ticket: everything that is raised becomes an answer."""
+
+    def __init__(
+        self,
+        fs: Fs,
+        layout: Layout,
+        job: Job,
+        worker: str,
+        prefix: str,
+        input_dir: str,
+        clock: Clock,
+        progress: Progress,
+        load: Callable[[Job], Runner] = load_runner,
+        find: Callable[[str, Job, Callable[[str], None]], Iterator[Found]] = list_inputs,
+    ) -> None:
+        self._load = load
+        self._find = find
+        self._fs = fs
+        self._layout = layout
+        self._job = job
+        self._worker = worker
+        self._input_dir = input_dir
+        self._clock = clock
+        self._progress = progress
+        self._stage = Stage(fs, layout, worker, prefix)
+        self._mapper: Mapper | None = None
+
+    def run(self, ticket: Ticket) -> dict[str, Any]:
+        """Do what *ticket* asks for; the answer is JSON, its ``kind`` tells which (`executor.event_of` reads it)."""
+        try:
+            return self._run(ticket)
+        except Fenced as error:
+            return {"kind": "fenced", "error": str(error)}
+        except UsageError as error:
+            return {"kind": "usage", "error": str(error)}
+        except ClaimworkError as error:
+            return {"kind": "fault", "error": str(error)}
+        except OSError as error:
+            if is_mount_errno(error.errno) and ticket.kind is not Kind.REDUCE:
+                return {"kind": "fault", "error": str(mount_fault(error, self._layout.out))}
+            return _exception(error)
+        except Exception as error:  # whatever a reducer raises
+            return _exception(error)
+
+    def _run(self, ticket: Ticket) -> dict[str, Any]:
+        match ticket.kind:
+            case Kind.MAP:
+                report = self._get_mapper().run(ticket)
+                return {"kind": "mapped", "report": asdict(report)}
+            case Kind.PLAN:
+                return {"kind": "planned", "report": asdict(self._plan())}
+            case Kind.REDUCE:
+                runner = self._load(self._job)
+                reduce_generation(self._fs, self._layout, self._job, self._stage, ticket.segment, runner.reduce)
+                return {"kind": "reduced"}
+
+    def _get_mapper(self) -> Mapper:
+        if self._mapper is None:
+            runner = self._load(self._job)
+            self._mapper = Mapper(
+                self._fs, self._layout, self._job, self._stage, self._input_dir, runner, self._clock, self._progress
+            )
+        return self._mapper
+
+    def _plan(self) -> PlanReport:
+        store = make_store(self._job, self._fs, self._layout, self._worker, self._stage)
+        skipped: list[str] = []
+        planner = Planner(self._fs, self._layout, self._job, self._stage, store)
+        report = planner.plan(self._list(skipped))
+        report.unreadable = len(skipped)
+        return report
+
+    def _list(self, skipped: list[str]) -> Iterator[Found]:
+        try:
+            yield from self._find(self._input_dir, self._job, skipped.append)
+        except OSError as error:
+            raise WorkerFault(
+                f"cannot list the inputs in {self._input_dir!r}: {(error.strerror or str(error)).lower()}; "
+                "mount the input directory there"
+            ) from None
+
+
+def _exception(error: Exception) -> dict[str, Any]:
+    detail = "".join(traceback.format_exception(error))[-policy.LOG_TAIL_BYTES :]
+    words = f"{type(error).__name__}: {error}".replace("\n", " ")[:1000]
+    return {"kind": "exception", "error": words, "detail": detail}

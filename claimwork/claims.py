@@ -1,0 +1,208 @@
+"""Claiming: the transitions of a ticket, and how a worker picks the next one.
+
+What is on disk for a range of inputs, and what moves it on (commit points in capitals):
+
+    state      rename claims             marker claims                      moves to
+    planned    segment only              segment only                       ready: OFFER (planner, or `recreate`)
+    ready      ready/<shard>/T           ready/…/T, no lock                 held: CLAIM
+    held       work/<worker>/T           ready/…/T + locks/…/T.lock         ready: RELEASE (owner) or TAKE BACK (peer)
+                                                                            held: SPLIT into parts
+                                                                            done: DROP, after the done record
+    done       done/<segment>/<range>    the same                           –
+
+Every move gives the ticket a name that was never there before. A worker that does not know whether a claim happened
+lists what it holds; it never asks for the one name. Both stores pass tests/protocol/.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Protocol
+
+from . import policy
+from .clock import Clock
+from .fs import Fs
+from .layout import Layout
+from .names import Kind, Ticket
+
+
+class ClaimStore(Protocol):
+    """One way to claim. Every method may raise OSError; calling it again is always safe."""
+
+    def offer(self, ticket: Ticket) -> None:
+        """Make a ticket claimable. Offering the same name twice leaves one."""
+
+    def claim(self, ticket: Ticket) -> bool:
+        """Take a ready ticket. True: it is mine. False: somebody else has it, or the reply was lost (`held` tells)."""
+
+    def waiting(self, shard: str) -> list[Ticket]:
+        """Tickets of a shard that nobody holds, by a fresh listing."""
+
+    def held(self) -> list[Ticket]:
+        """What I hold, by a fresh listing."""
+
+    def split(self, ticket: Ticket, parts: Sequence[Ticket]) -> None:
+        """Replace a ticket that I hold by *parts* that I hold."""
+
+    def release(self, ticket: Ticket, successor: Ticket) -> None:
+        """Put a ticket that I hold back as *successor*: one atomic step. A no-op when peers took it back before."""
+
+    def drop(self, ticket: Ticket) -> None:
+        """Forget a ticket whose inputs are done."""
+
+    def take_back(self, dead: str) -> int:
+        """Return the tickets of a worker whose stage is fenced; how many. Any number of peers may do it at once."""
+
+    def fence(self, dead: str) -> bool:
+        """After `take_back`: make sure that *dead* can claim nothing more. False: take back once more."""
+
+
+class Claims:
+    """What a worker knows of the tickets that are ready: a listing used up by random picks, heaviest first.
+
+    The first lost race throws the listing away. Delayed tickets wait from when *this* worker first saw them, on its own
+    monotonic clock, so that nobody's wall clock matters.
+    """
+
+    def __init__(self, fs: Fs, layout: Layout, store: ClaimStore, clock: Clock, rng: Random) -> None:
+        self.store = store
+        self.mine: dict[str, Ticket] = {}
+        self.lost_races = 0
+        self.plans_wait = False  # as of the last look that found nothing to claim
+        self._fs = fs
+        self._layout = layout
+        self._clock = clock
+        self._rng = rng
+        self._listed: list[Ticket] = []
+        self._doubt = True  # a fresh start lists its own directory once
+        self._spread = 1
+        self._first_seen: dict[str, float] = {}
+
+    def next(self, wanted: Callable[[Ticket], bool]) -> Ticket | None:
+        """Claim a ticket for which *wanted* holds; None when there is none to be had now."""
+        for _ in range(8):  # bounded: under heavy contention the worker beats in between
+            ticket = self._pick(wanted) or (self._refresh(wanted) and self._pick(wanted))
+            found = self._claimed_unawares()
+            if found is not None:
+                if ticket:
+                    self._listed.append(ticket)
+                return found
+            if not ticket:
+                self._doubt = True  # a claim that was answered with an error may still happen
+                return None
+            if self._claim(ticket):
+                return ticket
+        return None
+
+    def holding(self, ticket: Ticket) -> None:
+        """Remember a ticket that I hold by another way than `next`."""
+        self.mine[ticket.name] = ticket
+
+    def release(self, ticket: Ticket, successor: Ticket) -> None:
+        """Hand a ticket back; see `ClaimStore.release`."""
+        self.store.release(ticket, successor)
+        self.mine.pop(ticket.name, None)
+
+    def split(self, ticket: Ticket, parts: Sequence[Ticket]) -> None:
+        """Hold *parts* instead of *ticket*."""
+        self.store.split(ticket, parts)
+        self.mine.pop(ticket.name, None)
+        for part in parts:
+            self.holding(part)
+
+    def drop(self, ticket: Ticket) -> None:
+        """Forget a ticket whose inputs are done."""
+        self.store.drop(ticket)
+        self.mine.pop(ticket.name, None)
+
+    def ready(self) -> list[Ticket]:
+        """All tickets that wait, by fresh listings of every shard: for decisions that need the whole picture."""
+        return [ticket for shard in self._shards() for ticket in self.store.waiting(shard)]
+
+    def _claim(self, ticket: Ticket) -> bool:
+        try:
+            won = self.store.claim(ticket)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            won = False  # it may have happened all the same: the doubt is resolved by listing
+        if won:
+            self.mine[ticket.name] = ticket
+            return True
+        self.lost_races += 1
+        self._doubt = True
+        self._listed.clear()
+        self._spread = min(self._spread * 2, 64)
+        return False
+
+    def _claimed_unawares(self) -> Ticket | None:
+        if not self._doubt:
+            return None
+        for ticket in self.store.held():
+            if ticket.name not in self.mine:
+                self.mine[ticket.name] = ticket
+                return ticket  # still in doubt: there may be more
+        self._doubt = False
+        return None
+
+    def _pick(self, wanted: Callable[[Ticket], bool]) -> Ticket | None:
+        now = self._clock.monotonic()
+        usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now) and wanted(t)]
+        if not usable:
+            return None
+        heaviest = max(ticket.weight for ticket in usable)
+        ticket = self._rng.choice([ticket for ticket in usable if ticket.weight == heaviest])
+        self._listed.remove(ticket)
+        return ticket
+
+    def _is_due(self, ticket: Ticket, now: float) -> bool:
+        if not ticket.delay_ms:
+            return True
+        return now - self._first_seen.setdefault(ticket.name, now) >= ticket.delay_ms / 1000
+
+    def _refresh(self, wanted: Callable[[Ticket], bool]) -> bool:
+        """List shards from the heaviest on until one has something to claim; True when one has."""
+        self._spread = max(1, self._spread - 1)
+        self.plans_wait = False
+        shards = self._shards()
+        maps = [shard for shard in shards if shard not in ("plan", "reduce")]
+        if len(maps) > 1 and self._spread > 1:  # crowded: spread over the first few shards
+            start = self._rng.randrange(min(self._spread, len(maps)))
+            maps = maps[start:] + maps[:start]
+        order = [s for s in shards if s == "plan"] + maps + [s for s in shards if s == "reduce"]
+        now = self._clock.monotonic()
+        for shard in order:
+            listed = self.store.waiting(shard)
+            self.plans_wait |= shard == "plan" and bool(listed)
+            if not listed:
+                self._remove_empty(shard)
+            if any(t.name not in self.mine and self._is_due(t, now) and wanted(t) for t in listed):
+                self._listed = listed
+                return True
+        self._listed = []
+        return False
+
+    def _shards(self) -> list[str]:
+        return sorted(
+            name for name in self._fs.names(self._layout.ready) if name in ("plan", "reduce") or name.isdigit()
+        )
+
+    def _remove_empty(self, shard: str) -> None:
+        # rmdir refuses a directory that got a ticket meanwhile; who puts one back makes the directory again
+        try:
+            self._fs.rmdir(f"{self._layout.ready}/{shard}")
+        except OSError:
+            pass
+
+
+def is_control(ticket: Ticket) -> bool:
+    """True for tickets that stand for no inputs: plan and reduce."""
+    return ticket.kind is not Kind.MAP
+
+
+def idle_wait_s(rounds: int, *, local: bool) -> float:
+    """How long to wait after *rounds* looks that found nothing."""
+    cap = policy.IDLE_LOCAL_S if local else policy.IDLE_NETWORK_S
+    return float(min(policy.IDLE_FIRST_S * 2 ** min(rounds, 16), cap))

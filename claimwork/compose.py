@@ -1,0 +1,190 @@
+"""Composes the roles of one process on this machine: real filesystem, clock, children, signals and identity."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from random import Random
+
+from . import policy
+from .clock import SystemClock
+from .errors import NotAJob, WorkerFault, mount_fault
+from .executor import Executor, ProcessExecutor
+from .fs import PosixFs
+from .job import check_task, create_job, folds_names, open_job
+from .layout import Layout
+from .names import Kind, plan_ticket
+from .planner import Planner
+from .records import BeatRecord, Job
+from .results import Stage
+from .retrying import RetryingFs
+from .stores import make_store
+from .ticket_store import empty_directory, remove_directory
+from .worker import Context, Setup, Stop, Tally, boot_id, run_worker
+
+_JOIN_LOOK_S = 0.5
+
+
+class Mount:
+    """One OUT as this process sees it."""
+
+    def __init__(self, out: str) -> None:
+        self.layout = Layout(os.path.abspath(out))
+        self.clock = SystemClock()
+        self.fs = RetryingFs(PosixFs(self.layout.out), self.clock)
+
+    def job(self) -> Job | None:
+        """The job, when there is one."""
+        return open_job(self.fs, self.layout)
+
+    def open_or_create(self, wanted: Job, *, explicit_task: bool) -> Job:
+        """The job of OUT, created from *wanted* when there is none."""
+        job = self.job()
+        if job is None:
+            job = self._create(wanted)
+        if explicit_task:
+            check_task(job, wanted)
+        return job
+
+    def _create(self, wanted: Job) -> Job:
+        worker = new_id()
+        job = create_job(self.fs, self.layout, wanted, worker)
+        self._discard_stage(worker)
+        return job
+
+    def folds_names(self) -> bool:
+        """Whether OUT takes names that differ only in case or Unicode form for one."""
+        probe = f"{self.layout.out}/.claimwork-probe-{new_id()}"
+        try:
+            self.fs.mkdir(probe)
+            try:
+                return folds_names(self.fs, probe)
+            finally:
+                self.fs.rmdir(probe)
+        except OSError as error:
+            raise mount_fault(error, self.layout.out) from error
+
+    def wait_for_job(self, stop: Stop, limit_s: float) -> Job | None:
+        """The job as soon as somebody creates it; None when told to stop. Raises WorkerFault after *limit_s*."""
+        until = self.clock.monotonic() + limit_s
+        while not stop.times:
+            job = self.job()
+            if job is not None:
+                return job
+            if self.clock.monotonic() >= until:
+                raise WorkerFault(
+                    f"no job appeared in {self.layout.out!r} within {limit_s:g} s: is the right directory mounted there? "
+                    "claimwork plan creates the job"
+                )
+            self.clock.sleep(_JOIN_LOOK_S)
+        return None
+
+    def plan_again(self, job: Job) -> None:
+        """Ask for another listing of IN: any worker may do it."""
+        self.with_stage(job, lambda store, _stage: store.offer(plan_ticket(secrets.token_hex(8))))
+
+    def offer_reduce(self, job: Job) -> None:
+        """Offer the reduction of the last generation again."""
+        self.with_stage(job, lambda store, stage: Planner(self.fs, self.layout, job, stage, store).offer_reduce())
+
+    def with_stage(self, job: Job, act: Callable[..., None]) -> None:
+        """Run *act* with a claim store and a stage of its own, as somebody who is no worker."""
+        worker = new_id()
+        stage = Stage(self.fs, self.layout, worker, "c")
+        try:
+            self.fs.mkdir(stage.directory)
+            act(make_store(job, self.fs, self.layout, worker, stage), stage)
+        except OSError as error:
+            raise mount_fault(error, self.layout.out) from error
+        finally:
+            self._discard_stage(worker)
+
+    def _discard_stage(self, worker: str) -> None:
+        stage = self.layout.stage_of(worker)
+        try:
+            empty_directory(self.fs, stage)
+            remove_directory(self.fs, stage)
+        except OSError:
+            pass  # check --repair sweeps it
+
+    def work(self, job: Job, input_dir: str | None, setup: Setup, slots: int, stop: Stop) -> Tally:
+        """Be a worker until nothing is left or until told to stop."""
+
+        def make_executor(worker: str) -> Executor:
+            return ProcessExecutor(self.fs, self.layout, job, worker, input_dir or "", slots, self.clock)
+
+        context = Context(
+            fs=self.fs,
+            layout=self.layout,
+            job=job,
+            clock=self.clock,
+            rng=Random(secrets.randbits(64)),
+            identity=identity(),
+            make_executor=make_executor,
+            setup=setup,
+            stop=stop,
+        )
+        try:
+            return run_worker(context)
+        except OSError as error:
+            raise mount_fault(error, self.layout.out) from error
+
+
+def new_id() -> str:
+    """A fresh worker id: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def identity() -> BeatRecord:
+    """Who this process is, for people; only ``worker`` and ``boot`` mean anything to the protocol."""
+    now = time.time()
+    return BeatRecord(
+        worker=new_id(),
+        beat=0,
+        boot=boot_id(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slot=os.environ.get("CLAIMWORK_SLOT", ""),
+        node=os.environ.get("CLAIMWORK_NODE", ""),
+        service=os.environ.get("CLAIMWORK_SERVICE", ""),
+        started_at=now,
+        at=now,
+    )
+
+
+def stop_on_signals() -> Stop:
+    """Turn SIGTERM and SIGINT into a request to drain; a third one ends the process at once."""
+    stop = Stop()
+
+    def handle(number: int, _frame: object) -> None:
+        stop.request(number)
+        if stop.times > 2:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def usable_slots() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def plan_now(mount: Mount, job: Job, input_dir: str, stop: Stop, say: Callable[[str], None]) -> Tally:
+    """List IN and add what is new; returns when the plan is closed."""
+    setup = Setup(kinds=frozenset({Kind.PLAN}), say=say, grace_s=policy.GRACE_S)
+    return mount.work(job, input_dir, setup, 1, stop)
+
+
+def require_input(input_dir: str | None) -> str:
+    """IN of a worker that joins a job. Raises WorkerFault when it is not there: the wrong thing is mounted."""
+    if input_dir is None:
+        raise NotAJob("no IN was given; give it as an argument or as CLAIMWORK_INPUT")
+    if not os.path.isdir(input_dir):
+        raise WorkerFault(f"IN {input_dir!r} is not there: mount the directory of the inputs; no input was charged")
+    return input_dir

@@ -1,0 +1,150 @@
+"""Coverage: which inputs are done, whether a generation is, and which tickets have gone missing.
+
+Done is positive evidence only: a segment is done when its done records cover it. Segments found complete are remembered, so a
+look costs one listing of the first segment that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .claims import Claims
+from .fs import Fs
+from .layout import Layout
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, tickets_among
+from .plan_log import PlanLog
+from .policy import missing_ranges, weight_class
+from .records import Close, Job
+from .results import Places, done_ranges
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How far the job is: the last closed generation, whether planning goes on, whether all is covered and reduced."""
+
+    close: tuple[int, Close] | None
+    planning: bool
+    covered: bool
+    reduced: bool
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to do."""
+        return self.close is not None and not self.planning and self.covered and self.reduced
+
+
+class Coverage:
+    """What this process knows of the done records."""
+
+    def __init__(self, fs: Fs, layout: Layout, log: PlanLog) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._log = log
+        self._full: set[int] = set()
+
+    def state(self) -> JobState:
+        """Look at the log, the first open segment and the summaries."""
+        closes, ended = self._log.closes()
+        if not closes:
+            return JobState(None, planning=True, covered=False, reduced=False)
+        number, close = closes[-1]
+        covered = self.covers(closes)
+        reduced = covered and self.is_reduced(number)
+        return JobState((number, close), planning=not ended, covered=covered, reduced=reduced)
+
+    def is_reduced(self, entry: int) -> bool:
+        """Whether the generation that the close at *entry* ends has its summary."""
+        return number_name(entry) in self._fs.names(self._layout.summaries)
+
+    def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
+        """Whether every input of these generations is done."""
+        return all(self.is_full(number, count) for _, close in closes for number, count, _ in close.segments)
+
+    def is_full(self, segment: int, count: int) -> bool:
+        """Whether the done records of a segment cover it."""
+        if segment in self._full:
+            return True
+        if missing_ranges(count, done_ranges(self._fs, self._layout, segment)):
+            return False
+        self._full.add(segment)
+        return True
+
+    def reports(self, job: Job) -> list[str]:
+        """Paths of the quarantine reports that stand, sorted; one of an input that is planned again does not."""
+        waiting = self._retried_waiting(job)
+        found: list[str] = []
+        pending = [self._layout.quarantine]
+        while pending:
+            directory = pending.pop()
+            try:
+                names = self._fs.names(directory)
+            except OSError:
+                continue  # gone, or not a directory
+            for name in names:  # a directory never ends like a report
+                (found if name.endswith(".json") else pending).append(f"{directory}/{name}")
+        return sorted(path for path in found if path not in waiting)
+
+    def _retried_waiting(self, job: Job) -> set[str]:
+        found: set[str] = set()
+        closes, _ = self._log.closes()
+        for _, close in closes:
+            for number, count, _ in close.segments if close.retried else ():
+                if self.is_full(number, count):
+                    continue
+                inputs = self._log.segment(number).inputs
+                for lo, hi in missing_ranges(count, done_ranges(self._fs, self._layout, number)):
+                    for index in range(lo, hi):
+                        if inputs[index].of is not None:
+                            found.add(Places.of(self._layout, job, number, index, inputs[index]).quarantine)
+        return found
+
+    def covers_entry(self, entry: int) -> bool:
+        """Whether all that the close at *entry* ends is done; False when there is no such close."""
+        closes, _ = self._log.closes()
+        if all(number != entry for number, _ in closes):
+            return False
+        return self.covers((number, close) for number, close in closes if number <= entry)
+
+    def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:
+        """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.
+
+        A ticket on its way from one directory to another may be missed: call twice, some seconds apart, and offer only what
+        was missing both times. They start at attempt 2, whose outcomes are settled exclusively, so a ticket too many costs
+        work and nothing else.
+        """
+        present: dict[int, list[tuple[int, int]]] = {}
+        for ticket in [*claims.ready(), *self.held(), *claims.ready()]:
+            if ticket.kind is Kind.MAP:
+                present.setdefault(ticket.segment, []).append((ticket.lo, ticket.hi))
+        missing = []
+        closes, _ = self._log.closes()
+        for _, close in closes:
+            for number, count, _ in close.segments:
+                if self.is_full(number, count):
+                    continue
+                done = done_ranges(self._fs, self._layout, number)
+                for lo, hi in missing_ranges(count, done + present.get(number, [])):
+                    missing += self._tickets_for(number, lo, hi, nonce)
+        return missing
+
+    def held(self) -> list[Ticket]:
+        """All tickets that anybody holds, by fresh listings."""
+        found: list[Ticket] = []
+        for worker in filter(is_worker, self._fs.names(self._layout.work)):
+            try:
+                found += tickets_among(self._fs.names(self._layout.work_of(worker)))
+            except FileNotFoundError:
+                continue
+        return found
+
+    def _tickets_for(self, number: int, lo: int, hi: int, nonce: str) -> list[Ticket]:
+        segment = self._log.segment(number)
+        tickets = []
+        for first, last, _, _, shard in segment.tickets:
+            start, stop = max(first, lo), min(last, hi)
+            if start < stop:
+                size = sum(each.size_bytes for each in segment.inputs[start:stop])
+                ticket = map_ticket(shard, weight_class(size), number, start, stop, size)
+                tickets.append(ticket.again(nonce))
+        return tickets

@@ -1,0 +1,345 @@
+"""Child processes that run user code; crash, timeout and report come back as data.
+
+`multiprocessing` from the standard library forks the children and carries messages (docs/decisions says why); what is said
+over the pipes is JSON. A child leads a process group of its own, so that a timeout also ends what it started; it dies with its
+worker; and it never sees the signals meant for the worker. Where it is in its ticket stands in shared memory: no
+message per input.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from . import policy
+from .child import MapReport
+from .child_process import LOST, NEVER, SharedProgress, child_main
+from .clock import Clock
+from .errors import ClaimworkError, Fenced, UsageError, WorkerFault
+from .fs import Fs
+from .layout import Layout
+from .names import Kind, Ticket
+from .planner import PlanReport
+from .records import Failure, Job
+from .results import purge_stage
+
+_KILL_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A child is done with its ticket. ``reduced`` is True for a reduction that published or found its summary."""
+
+    slot: int
+    ticket: Ticket
+    mapped: MapReport | None = None
+    planned: PlanReport | None = None
+    reduced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A child ended or was ended in the middle of input ``index`` (None: of no input)."""
+
+    slot: int
+    ticket: Ticket
+    kind: str
+    error: str
+    detail: str
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The fault lies with the worker, its mount or its task: the ticket is untouched. ``error`` says what to raise."""
+
+    slot: int
+    ticket: Ticket
+    error: ClaimworkError
+
+
+Event = Finished | Crashed | Faulted
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a slot is at: the input's index (None before the first), and since when on the worker's monotonic clock."""
+
+    ticket: Ticket
+    index: int | None
+    index_since: float
+    since: float
+
+
+class Executor(Protocol):
+    """What a worker needs of its children."""
+
+    slots: int
+
+    def free(self) -> list[int]:
+        """Slots without a ticket."""
+
+    def running(self) -> dict[int, Running]:
+        """What each busy slot is at."""
+
+    def start(self, slot: int, ticket: Ticket) -> None:
+        """Give a ticket to a free slot."""
+
+    def stop_before(self, slot: int, index: int) -> None:
+        """Ask a child to stop before input *index*; 0: after the input in hand."""
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """What happened, waiting up to *timeout_s* for it. Also ends inputs that exceed the job's timeout."""
+
+    def kill(self) -> list[Ticket]:
+        """End all children at once and remove what they staged; the tickets they were at."""
+
+
+class _Slot:
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self.shared = SharedProgress.from_buffer(self.memory)
+        self.process: BaseProcess | None = None
+        self.connection: Connection | None = None
+        self.log_fd = -1
+        self.tail = b""
+        self.ticket: Ticket | None = None
+        self.since = 0.0
+        self.generation = 0
+
+
+class ProcessExecutor:
+    """`Executor` over forked processes, one per slot, started when first needed and again after a crash."""
+
+    def __init__(
+        self, fs: Fs, layout: Layout, job: Job, worker: str, input_dir: str, slots: int, clock: Clock, log_fd: int = 2
+    ) -> None:
+        self.slots = slots
+        self._fs = fs
+        self._layout = layout
+        self._job = job
+        self._worker = worker
+        self._input_dir = input_dir
+        self._clock = clock
+        self._log_fd = log_fd
+        self._slots = [_Slot() for _ in range(slots)]
+        self._context = multiprocessing.get_context("fork")
+        self._wakeup, self._wakeup_end = os.pipe()  # a signal ends the wait at once
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(self._wakeup_end, False)
+        signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
+
+    def free(self) -> list[int]:
+        return [number for number, slot in enumerate(self._slots) if slot.ticket is None]
+
+    def running(self) -> dict[int, Running]:
+        return {
+            number: Running(
+                slot.ticket,
+                slot.shared.index if slot.shared.index >= 0 else None,
+                slot.shared.begun_at,
+                slot.since,
+            )
+            for number, slot in enumerate(self._slots)
+            if slot.ticket is not None
+        }
+
+    def start(self, slot: int, ticket: Ticket) -> None:
+        at = self._slots[slot]
+        at.shared.index, at.shared.stop = -1, NEVER
+        at.since = self._clock.monotonic()
+        at.ticket = ticket
+        if at.process is None:
+            self._spawn(slot)
+        assert at.connection is not None
+        try:
+            at.connection.send_bytes(ticket.name.encode())
+        except OSError:
+            pass  # it died while it had nothing to do: poll() finds out and reports
+
+    def stop_before(self, slot: int, index: int) -> None:
+        self._slots[slot].shared.stop = index
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        timeout_s = min(timeout_s, self._next_timeout())
+        sources: dict[Any, int] = {self._wakeup: -1}
+        for number, slot in enumerate(self._slots):
+            if slot.process is not None:
+                sources[slot.connection] = number
+                sources[slot.log_fd] = number
+        ready = wait(list(sources), max(timeout_s, 0))
+        events: list[Event] = []
+        numbers = {sources[source] for source in ready}
+        if -1 in numbers:
+            os.read(self._wakeup, 4096)
+            numbers.remove(-1)
+        for number in numbers:
+            self._forward_log(self._slots[number])
+        # All slots, since something that a task left behind may keep the pipes of a dead child open.
+        for number, slot in enumerate(self._slots):
+            if slot.process is None:
+                continue
+            event = self._collect(number)
+            if event is not None:
+                events.append(event)
+        events += self._end_overdue()
+        return events
+
+    def kill(self) -> list[Ticket]:
+        tickets = []
+        for number, slot in enumerate(self._slots):
+            if slot.ticket is not None:
+                tickets.append(slot.ticket)
+            slot.shared.stop = LOST
+            self._end(number)
+            slot.ticket = None
+        signal.set_wakeup_fd(-1)
+        for fd in (self._wakeup, self._wakeup_end):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+        return tickets
+
+    def _spawn(self, number: int) -> None:
+        slot = self._slots[number]
+        slot.generation += 1
+        ours, theirs = self._context.Pipe()
+        log_read, log_write = os.pipe()
+        slot.process = self._context.Process(
+            target=child_main,
+            args=(
+                theirs,
+                log_write,
+                slot.shared,
+                self._layout.out,
+                self._job,
+                self._worker,
+                f"{number}-{slot.generation}",
+                self._input_dir,
+            ),
+            daemon=True,
+        )
+        slot.process.start()
+        theirs.close()
+        os.close(log_write)
+        os.set_blocking(log_read, False)
+        slot.connection, slot.log_fd, slot.tail = ours, log_read, b""
+
+    def _collect(self, number: int) -> Event | None:
+        slot = self._slots[number]
+        assert slot.connection is not None
+        assert slot.process is not None
+        try:
+            if slot.connection.poll():
+                message = slot.connection.recv_bytes()
+                ticket, slot.ticket = slot.ticket, None
+                assert ticket is not None
+                return event_of(number, ticket, json.loads(message))
+        except (EOFError, OSError):
+            pass
+        if slot.process.is_alive():
+            return None
+        slot.process.join()
+        status = slot.process.exitcode or 0
+        words = (
+            f"the process was killed by {_signal_name(-status)}" if status < 0 else f"the process exited with {status}"
+        )
+        return self._crashed(number, "crash", words)
+
+    def _crashed(self, number: int, kind: str, words: str) -> Event | None:
+        slot = self._slots[number]
+        self._forward_log(slot)
+        index = slot.shared.index if slot.shared.index >= 0 else None
+        tail = slot.tail.decode("utf-8", "replace")
+        ticket, slot.ticket = slot.ticket, None
+        self._end(number)
+        return None if ticket is None else Crashed(number, ticket, kind, words, tail, index)
+
+    def _end_overdue(self) -> list[Event]:
+        if self._job.timeout_s is None:
+            return []
+        events = []
+        now = self._clock.monotonic()
+        for number, slot in enumerate(self._slots):
+            if slot.ticket is None or slot.ticket.kind is not Kind.MAP or slot.shared.index < 0:
+                continue
+            if now - slot.shared.begun_at > self._job.timeout_s:
+                event = self._crashed(number, "timeout", f"it took longer than {self._job.timeout_s:g} s")
+                events += [] if event is None else [event]
+        return events
+
+    def _next_timeout(self) -> float:
+        if self._job.timeout_s is None:
+            return float("inf")
+        now = self._clock.monotonic()
+        begun = [slot.shared.begun_at for slot in self._slots if slot.ticket is not None and slot.shared.index >= 0]
+        left = min((at + self._job.timeout_s - now for at in begun), default=self._job.timeout_s)
+        return min(max(left, 0.01), self._job.timeout_s)
+
+    def _end(self, number: int) -> None:
+        """Kill a child with all that it started; then nothing that it staged may be published by a late request."""
+        slot = self._slots[number]
+        process, slot.process = slot.process, None
+        if process is None:
+            return
+        assert process.pid is not None
+        for kill in (os.killpg, os.kill):  # before it leads its group, the child alone
+            try:
+                kill(process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        process.join(_KILL_WAIT_S)
+        if slot.connection is not None:
+            slot.connection.close()
+        os.close(slot.log_fd)
+        purge_stage(self._fs, self._layout, self._worker, f"{number}-{slot.generation}-")
+
+    def _forward_log(self, slot: _Slot) -> None:
+        """Pass on what the child printed, and keep its end for reports. Bounded, so that no flood stops the worker."""
+        for _ in range(16):
+            try:
+                data = os.read(slot.log_fd, 65536)
+            except (BlockingIOError, OSError):
+                return
+            if not data:
+                return
+            slot.tail = (slot.tail + data)[-policy.LOG_TAIL_BYTES :]
+            try:
+                os.write(self._log_fd, data)
+            except OSError:
+                pass
+
+
+def event_of(slot: int, ticket: Ticket, body: dict[str, Any]) -> Event:
+    """What the answer of a child means."""
+    match body["kind"]:
+        case "mapped":
+            failures = [(Failure(**failure), final) for failure, final in body["report"].pop("failures")]
+            return Finished(slot, ticket, mapped=MapReport(**body["report"], failures=failures))
+        case "planned":
+            return Finished(slot, ticket, planned=PlanReport(**body["report"]))
+        case "reduced":
+            return Finished(slot, ticket, reduced=True)
+        case "fenced":
+            return Faulted(slot, ticket, Fenced(body["error"]))
+        case "fault":
+            return Faulted(slot, ticket, WorkerFault(body["error"]))
+        case "usage":
+            return Faulted(slot, ticket, UsageError(body["error"]))
+        case _:
+            return Crashed(slot, ticket, "exception", body["error"], body["detail"], None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

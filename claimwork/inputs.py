@@ -1,0 +1,232 @@
+"""Single inputs: the life of one (`why`), quarantined ones back to ready (`retry`), all results as one document (`export`)."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from . import records
+from .claims import ClaimStore
+from .errors import RecordError, UsageError
+from .finalizer import ResultReader
+from .fs import Fs
+from .layout import Layout
+from .names import Kind, Ticket, is_worker, parse_failure, tickets_among
+from .plan_log import PlanLog
+from .planner import Planner
+from .records import Failure, Input, Job, Outcome, Segment
+from .results import Places, Stage, done_ranges, read_done
+
+_BATCH = 1000  # rows handed to the output at once
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What is known of one input. ``state``: pending, backing off, held, done or quarantined."""
+
+    path: str
+    size_bytes: int
+    segment: int
+    index: int
+    state: str
+    result: str
+    outcome: Outcome | None
+    ticket: Ticket | None
+    holder: str | None
+    holder_record: records.BeatRecord | None
+    failures: tuple[Failure, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``why --json``."""
+        return {
+            "schema": 1,
+            "input": self.path,
+            "size_bytes": self.size_bytes,
+            "segment": self.segment,
+            "index": self.index,
+            "state": self.state,
+            "result": self.result if self.state == "done" else None,
+            "digest": self.outcome.digest if self.outcome and self.outcome.ok else None,
+            "attempt": self.ticket.attempt if self.ticket else None,
+            "holder": self.holder,
+            "holder_host": self.holder_record.host if self.holder_record else None,
+            "failures": [
+                {"attempt": each.attempt, "kind": each.kind, "error": each.error, "host": each.host}
+                for each in self.failures
+            ],
+        }
+
+
+def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
+    """The life of one input. Raises UsageError when it was never planned. Reads the plan once."""
+    found = None
+    for number, entry in PlanLog(fs, layout).entries():
+        if isinstance(entry, Segment):
+            for index, each in enumerate(entry.inputs):
+                if each.path == path:
+                    found = (number, index, each)  # the last one counts: it may have been retried
+    if found is None:
+        raise UsageError(
+            f"input {path!r} is not in the plan; give its path below IN, as in results/ without the ending"
+        )
+    number, index, each = found
+    places = Places.of(layout, job, number, index, each)
+    outcome = _outcome(fs, layout, number, index)
+    ticket, holder = _ticket_of(fs, layout, number, index) if outcome is None else (None, None)
+    if outcome is not None:
+        state = "done" if outcome.ok else "quarantined"
+    elif holder is not None:
+        state = "held"
+    else:
+        state = "backing off" if ticket is not None and ticket.delay_ms else "pending"
+    beat = None if holder is None else _beat(fs, layout, holder)
+    failures = _failures(fs, layout, number, index)
+    return Life(path, each.size_bytes, number, index, state, places.result, outcome, ticket, holder, beat, failures)
+
+
+def _outcome(fs: Fs, layout: Layout, number: int, index: int) -> Outcome | None:
+    for lo, hi in done_ranges(fs, layout, number):
+        if lo <= index < hi:
+            return read_done(fs, layout, number, lo, hi).outcomes[index - lo]
+    return None
+
+
+def _ticket_of(fs: Fs, layout: Layout, number: int, index: int) -> tuple[Ticket | None, str | None]:
+    def among(directory: str) -> Ticket | None:
+        try:
+            listed = tickets_among(fs.names(directory))
+        except OSError:
+            return None
+        fitting = (t for t in listed if t.kind is Kind.MAP and t.segment == number and t.lo <= index < t.hi)
+        return next(fitting, None)
+
+    for worker in filter(is_worker, fs.names(layout.work)):
+        ticket = among(layout.work_of(worker))
+        if ticket is not None:
+            return ticket, worker
+    for shard in fs.names(layout.ready):
+        ticket = among(f"{layout.ready}/{shard}")
+        if ticket is not None:
+            return ticket, None
+    return None, None
+
+
+def _beat(fs: Fs, layout: Layout, worker: str) -> records.BeatRecord | None:
+    try:
+        return records.parse_beat(fs.read(layout.live_of(worker), records.SMALL_LIMIT_BYTES), worker)
+    except (OSError, RecordError):
+        return None
+
+
+def _failures(fs: Fs, layout: Layout, number: int, index: int) -> tuple[Failure, ...]:
+    directory = layout.failures_of(number)
+    try:
+        names = fs.names(directory)
+    except OSError:
+        return ()
+    mine = sorted((at[1], name) for name in names if (at := parse_failure(name)) is not None and at[0] == index)
+    found = []
+    for _, name in mine:
+        try:
+            path = f"{directory}/{name}"
+            found.append(records.parse_failure(fs.read(path, records.SMALL_LIMIT_BYTES), path))
+        except (OSError, RecordError):
+            continue
+    return tuple(found)
+
+
+def quarantined(fs: Fs, layout: Layout, patterns: list[str]) -> list[Input]:
+    """Quarantined inputs whose path matches one of *patterns* (all without any), ready to be planned again.
+
+    An input that was retried already and has not ended since is left out.
+    """
+    latest: dict[str, tuple[int, int, Input]] = {}
+    ended: set[tuple[int, int]] = set()
+    log = PlanLog(fs, layout)
+    for number, entry in log.entries():
+        if not isinstance(entry, Segment):
+            continue
+        failed = {
+            index
+            for lo, hi in done_ranges(fs, layout, number)
+            for index, outcome in enumerate(read_done(fs, layout, number, lo, hi).outcomes, lo)
+            if not outcome.ok
+        }
+        for index, each in enumerate(entry.inputs):
+            if index in failed:
+                latest[each.path] = (number, index, each)
+                ended.add((number, index))
+            elif each.path in latest:
+                del latest[each.path]  # planned again since: pending, or done
+    found = []
+    for path, (number, index, each) in sorted(latest.items()):
+        if not patterns or any(path == pattern or fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+            found.append(Input(path, each.size_bytes, each.result, (number, index)))
+    return found
+
+
+def retry(fs: Fs, layout: Layout, job: Job, stage: Stage, store: ClaimStore, chosen: list[Input]) -> None:
+    """Plan quarantined inputs again: **the link of the new segment** decides.
+
+    The old report of each stands until the input is settled anew; whoever settles it withdraws or replaces the report.
+    """
+    if chosen:
+        Planner(fs, layout, job, stage, store).retry(chosen)
+
+
+def export(reader: ResultReader, form: str, out: TextIO) -> None:
+    """Write all results: ``json`` (one object, input → value), ``jsonl`` (one object a line) or ``csv``. Streams."""
+    if form == "json":
+        _export_json(reader, out)
+    elif form == "jsonl":
+        out.writelines(records.dumps({"input": each.input, "value": each.value}).decode() + "\n" for each in reader)
+    elif form == "csv":
+        _export_csv(reader, out)
+    else:
+        raise UsageError(f"format {form!r} is unknown; there are json, jsonl and csv")
+
+
+def _export_json(reader: ResultReader, out: TextIO) -> None:
+    out.write("{")
+    separator = "\n"
+    for each in reader:
+        out.write(f"{separator}{records.dumps(each.input).decode()}: {records.dumps(each.value).decode()}")
+        separator = ",\n"
+    out.write("\n}\n")
+
+
+def _export_csv(reader: ResultReader, out: TextIO) -> None:
+    """Columns: input, then the keys of the first value when it is an object; other values stand in one column."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    keys: list[str] | None = None
+    for row, each in enumerate(_with_printable_names(reader)):
+        name, value = each
+        if keys is None:
+            keys = [str(key) for key in value] if isinstance(value, dict) else ["value"]
+            writer.writerow(["input", *keys])
+        if isinstance(value, dict) and keys != ["value"]:
+            writer.writerow([name, *(_cell(value.get(key)) for key in keys)])
+        else:
+            writer.writerow([name, _cell(value)])
+        if row % _BATCH == 0:
+            out.write(buffer.getvalue())
+            buffer.seek(0)
+            buffer.truncate()
+    out.write(buffer.getvalue())
+
+
+def _with_printable_names(reader: ResultReader) -> Iterator[tuple[str, Any]]:
+    for each in reader:
+        yield each.input.encode("utf-8", "backslashreplace").decode(), each.value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

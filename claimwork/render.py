@@ -1,0 +1,193 @@
+"""Turns snapshots into a screen or lines; the only place that knows about colour and terminals."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .inputs import Life
+from .records import Job
+from .status import Snapshot, WorkerView
+
+_LINE_EVERY_S = 10.0  # how often progress says a line where there is no terminal
+_VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUCING": "cyan"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that respects NO_COLOR and non-terminals, and takes names literally."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def printable(name: str) -> str:
+    """A file name as text: control characters and stray bytes escaped, so that it cannot play with the terminal."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def size(size_bytes: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(size_bytes) < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def verdict_line(snapshot: Snapshot) -> str:
+    """The verdict in words."""
+    return f"{snapshot.verdict}: {snapshot.words}"
+
+
+def counts_line(snapshot: Snapshot) -> str:
+    """The counts in one line; what is zero is left out, but for done."""
+    parts = [f"{snapshot.done} of {snapshot.total} done"]
+    for count, word in (
+        (snapshot.running, "running"),
+        (snapshot.backing_off, "backing off"),
+        (snapshot.quarantined, "quarantined"),
+        (snapshot.pending, "pending"),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    return ", ".join(parts) + f"; {size(snapshot.done_bytes)} of {size(snapshot.total_bytes)}"
+
+
+def status_screen(snapshot: Snapshot) -> RenderableType:
+    """One screen: verdict, progress, workers, trouble."""
+    style = _VERDICT_STYLE.get(snapshot.verdict, "red")
+    if snapshot.verdict == "DONE" and snapshot.quarantined:
+        style = "yellow"
+    rows: list[RenderableType] = [
+        Text.assemble((snapshot.verdict, f"bold {style}"), f": {snapshot.words}"),
+        Text(f"job {snapshot.job_id[:8]}, {printable(snapshot.task)}, generation {snapshot.generation}"),
+        _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total),
+        _bar("bytes", snapshot.done_bytes, snapshot.total_bytes),
+        Text(counts_line(snapshot)),
+    ]
+    if snapshot.reclaimed or snapshot.fenced:
+        rows.append(Text(f"{snapshot.reclaimed} tickets reclaimed, {snapshot.fenced} workers fenced"))
+    if snapshot.workers:
+        rows.append(_workers(snapshot.workers))
+    if snapshot.trouble:
+        rows.append(Text("quarantined:", style="bold"))
+        rows += [
+            Text(f"  {each.count}x {printable(each.error)} (for example {printable(each.sample)})")
+            for each in snapshot.trouble
+        ]
+        rows.append(Text(f"  mend the cause, then: claimwork retry {snapshot.out}"))
+    return Group(*rows)
+
+
+def _bar(label: str, done: int, total: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    share = 1.0 if not total else done / total
+    grid.add_row(f"{label:6}", ProgressBar(total=1.0, completed=share, width=40), f"{share:.0%}")
+    return grid
+
+
+def _workers(workers: tuple[WorkerView, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("worker", "host", "state", "beat", "done", "failed", "bytes", "now at"):
+        table.add_column(column)
+    for each in workers:
+        where = each.node or each.host
+        if each.slot:
+            where += f" slot {each.slot}"
+        current = ", ".join(f"{name} {since:.0f} s" for name, since in each.current[:4])
+        table.add_row(
+            each.id[:8],
+            escape(printable(where)),
+            escape(printable(each.state)),
+            f"{each.beat_age_s:.0f} s ago",
+            str(each.done),
+            str(each.failed),
+            size(each.done_bytes),
+            escape(printable(current)),
+        )
+    return table
+
+
+def why_lines(life: Life, job: Job) -> Iterator[str]:
+    """The life of one input, a fact a line."""
+    yield f"{printable(life.path)}: {life.state}"
+    yield f"  {life.size_bytes} bytes, input {life.index} of segment {life.segment}"
+    if life.outcome is not None and life.outcome.ok:
+        yield f"  result {printable(life.result)}, {life.outcome.size_bytes} bytes, digest {life.outcome.digest}"
+    if life.ticket is not None:
+        yield f"  attempt {life.ticket.attempt} of {job.max_attempts}"
+        if life.ticket.delay_ms and life.holder is None:
+            yield f"  waits {life.ticket.delay_ms / 1000:g} s from when a worker first sees it"
+    if life.holder is not None:
+        record = life.holder_record
+        where = f" on {printable(record.host)}, {record.state}, beat {record.beat}" if record else ", no heartbeat"
+        yield f"  held by worker {life.holder[:8]}{where}"
+    for each in life.failures:
+        host = f" on {printable(each.host)}" if each.host else ""
+        yield f"  attempt {each.attempt} failed{host}: {each.kind}: {printable(each.error)}"
+
+
+@contextmanager
+def watching(out: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """A screen that is drawn again in place; without a terminal each screen is printed below the last."""
+    if not out.is_terminal:
+        yield out.print
+        return
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        yield lambda screen: live.update(screen, refresh=True)
+
+
+class Progress:
+    """Progress on stderr: a bar on a terminal, a line now and then elsewhere; silent when told so."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = console(stderr=True)
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._said_at = time.monotonic()
+        self._started: tuple[float, int] | None = None
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            self._console.print(Text(line))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show where the job is."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        if self._started is None:
+            self._started = (now, snapshot.done)
+        rate = (snapshot.done - self._started[1]) / max(now - self._started[0], 1e-9)
+        line = f"{verdict_line(snapshot)}; {counts_line(snapshot)}"
+        if self._live is not None:
+            bar = _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total)
+            self._live.update(Group(bar, Text(f"{line}; {rate:.0f} inputs/s")), refresh=True)
+        elif now - self._said_at >= _LINE_EVERY_S:
+            self._said_at = now
+            self._console.print(Text(line))
+
+
+def complain(message: str) -> None:
+    """One error line."""
+    sys.stderr.write(f"claimwork: {printable(message)}\n")
+    sys.stderr.flush()

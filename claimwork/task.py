@@ -1,0 +1,252 @@
+"""What a user touches: `task`, its reducer, `Attempt`, `GiveUp`; and what a child process runs for each kind of task.
+
+A task is a function of one input's path. Its return value, which must be JSON, is the result; an exception is a failed
+attempt, repeated after a back-off; `GiveUp` quarantines the input at once. Execution is at-least-once: an input whose
+worker was lost is run again, with a higher `Attempt.number`. Publication of the result is exactly-once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+from . import records
+from .errors import UsageError
+from .records import Job
+
+
+class GiveUp(Exception):
+    """Raise it in a task to quarantine the input at once, for a reason that no second attempt would change."""
+
+
+class Lost(Protocol):
+    """Tells a task that its claim is gone, so that going on is pointless."""
+
+    def is_set(self) -> bool:
+        """True once this attempt's result cannot be accepted any more."""
+
+
+@dataclass
+class Attempt:
+    """What a task may know about the attempt it is part of; its optional second parameter.
+
+    ``number`` counts from 1 and never repeats for an input; ``input`` is its path below IN; ``size_bytes`` as planned.
+    """
+
+    number: int
+    input: str
+    size_bytes: int
+    lost: Lost
+    _scratch: str | None = field(default=None, repr=False)
+
+    @property
+    def scratch(self) -> Path:
+        """A private empty directory on local disk, removed when the attempt ends."""
+        if self._scratch is None:
+            self._scratch = tempfile.mkdtemp(prefix="claimwork-")
+        return Path(self._scratch)
+
+    def cleanup(self) -> None:
+        """Remove the scratch directory, if there is one."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result as a reducer sees it: the input's path below IN, and the value its task returned."""
+
+    input: str
+    value: Any
+
+
+class Results(Protocol):
+    """What a reducer gets: iterate once, in the order of the plan. ``quarantined`` is final after the iteration."""
+
+    quarantined: int
+
+    def __iter__(self) -> Iterator[Result]:
+        """All results; values are read as they are asked for, never held together."""
+
+
+class Task:
+    """A function with a reducer; calling it calls the function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.reduce: Callable[[Results], Any] = count_results
+        self.__name__ = getattr(function, "__name__", "task")
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, as in a plain test."""
+        return self.function(*args, **kwargs)
+
+    def reducer(self, function: Callable[[Results], Any]) -> Callable[[Results], Any]:
+        """Declare how results become the summary: a function of an iterator over `Result` that returns JSON."""
+        self.reduce = function
+        return function
+
+
+@overload
+def task(function: Callable[..., Any]) -> Task: ...
+@overload
+def task() -> Callable[[Callable[..., Any]], Task]: ...
+def task(function: Callable[..., Any] | None = None) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a function of one path a task."""
+    return Task if function is None else Task(function)
+
+
+def count_results(results: Results) -> dict[str, int]:
+    """The summary of a task without a reducer."""
+    inputs = sum(1 for _ in results)
+    return {"inputs": inputs, "quarantined": results.quarantined}
+
+
+class Runner(Protocol):
+    """What a child does for each input."""
+
+    reduce: Callable[[Results], Any]
+
+    def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
+        """The bytes of the result, or None when they are in the file *staged*. Any exception is a failed attempt."""
+
+
+def load_runner(job: Job) -> Runner:
+    """The runner for a job's task. Raises UsageError when a Python task cannot be imported."""
+    if job.command:
+        return CommandRunner(job.command)
+    if job.task == "wordcount":
+        return PythonRunner(_wordcount(job.errors))
+    return PythonRunner(load_task(job.task))
+
+
+def load_task(spec: str) -> Task:
+    """Import ``module:name``; a plain function will do."""
+    module_name, colon, name = spec.partition(":")
+    if not colon or not module_name or not name:
+        raise UsageError(
+            f"task {spec!r} is neither built in nor of the form module:name; try --task wordcount or --task mytasks:lengths"
+        )
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever the user's module raises
+        raise UsageError(
+            f"cannot import task {spec!r}: {type(error).__name__}: {error}; "
+            "is the module in the current directory or on PYTHONPATH?"
+        ) from error
+    if isinstance(found, Task):
+        return found
+    if not callable(found):
+        raise UsageError(f"task {spec!r} is a {type(found).__name__}, not a function")
+    return Task(found)
+
+
+class PythonRunner:
+    """Calls a Python function and encodes what it returns."""
+
+    def __init__(self, of: Task) -> None:
+        self._function = of.function
+        self._wants_attempt = _positional_parameters(of.function) >= 2
+        self.reduce = of.reduce
+
+    def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
+        if self._wants_attempt:
+            value = self._function(Path(path), attempt)
+        else:
+            value = self._function(Path(path))
+        return records.dumps(value) + b"\n"
+
+
+def _positional_parameters(function: Callable[..., Any]) -> int:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    return sum(
+        each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
+        for each in parameters
+    )
+
+
+class CommandRunner:
+    """Runs a program for each input, without a shell: ``{input}`` and ``{output}`` are replaced inside arguments."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.reduce: Callable[[Results], Any] = count_results
+        self._command = command
+        self._has_output = any("{output}" in each for each in command)
+
+    def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
+        argv = [_replaced(each, path, staged) for each in self._command]
+        environment = {**os.environ, "CLAIMWORK_ATTEMPT": str(attempt.number)}
+        stdout = None if self._has_output else open(staged, "wb")  # noqa: SIM115 - closed below
+        try:
+            # the output of a program with {output} is talk, and goes where the child's own goes
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=stdout, env=environment, check=False)
+        except OSError as error:
+            raise CommandFailed(f"cannot start {argv[0]!r}: {error.strerror}") from None
+        finally:
+            if stdout is not None:
+                stdout.close()
+        if done.returncode:
+            raise CommandFailed(f"{argv[0]!r} {_exit_in_words(done.returncode)}", done.returncode)
+        if self._has_output and not os.path.isfile(staged):
+            raise CommandFailed(f"{argv[0]!r} exited with 0 but wrote no {{output}}")
+        return None
+
+
+class CommandFailed(Exception):
+    """A program could not be started or exited with an error."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _replaced(argument: str, path: str, staged: str) -> str:
+    # in one pass: a path that itself contains {output} stays as it is
+    pieces = argument.split("{input}")
+    return path.join(piece.replace("{output}", staged) for piece in pieces)
+
+
+def _exit_in_words(status: int) -> str:
+    return f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+
+
+def _wordcount(errors: str) -> Task:
+    from . import wordcount
+
+    def count(path: Path) -> dict[str, int]:
+        try:
+            found = wordcount.count_path(path, errors=errors)
+        except wordcount.BadUtf8 as error:
+            raise GiveUp(f"{error}; --errors replace counts such bytes as neither letter nor space") from None
+        return {"words": found.words, "letters": found.letters}
+
+    counted = Task(count)
+
+    @counted.reducer
+    def total(results: Results) -> dict[str, int]:
+        inputs = words = letters = 0
+        for each in results:
+            inputs += 1
+            words += each.value["words"]
+            letters += each.value["letters"]
+        return {"inputs": inputs, "quarantined": results.quarantined, "words": words, "letters": letters}
+
+    return counted

@@ -1,0 +1,545 @@
+"""The worker: claim → run → publish → finish, until nothing is left.
+
+A worker is a supervisor without user code and some children with it. The supervisor holds the claims, beats, watches its
+peers, and decides what follows from each child's report; children run, publish and write done records. On SIGTERM it
+drains: inputs in hand may end within the grace, everything else goes back unchanged and uncharged.
+
+If peers take it for dead it stops, drops what it held and starts afresh under a new id (`run_worker`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from random import Random
+
+from . import policy, records
+from .claims import Claims, idle_wait_s
+from .clock import Clock
+from .coverage import Coverage, JobState
+from .errors import ClaimworkError, Exit, Fenced, RecordError
+from .executor import Crashed, Event, Executor, Faulted, Finished
+from .finalizer import is_shown, show_newest
+from .fs import Fs, is_local
+from .heartbeat import Heartbeat
+from .job import FIRST_PLAN
+from .layout import Layout
+from .names import Kind, Ticket, failure_name, parse_failure, plan_ticket, reduce_ticket
+from .plan_log import PlanLog
+from .planner import PlanReport
+from .reaper import Reaper
+from .records import BeatRecord, Failure, Job, Outcome
+from .results import Places, Stage, adopt, present, publish, settle, write_done
+from .stores import make_store
+from .ticket_store import empty_directory, remove_directory
+
+_BUSY_LOOK_S = 1.0  # how often a busy worker looks whether a ticket lasts too long
+
+
+class ReducerFailed(ClaimworkError):
+    """The user's reducer failed as often as it may."""
+
+    exit_code = Exit.WORK_REMAINS
+
+
+class TooManyQuarantined(ClaimworkError):
+    """More inputs are quarantined than the job allows."""
+
+    exit_code = Exit.QUARANTINED
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is told. ``kinds``: which tickets it takes. ``stay``: it waits for more when nothing is left."""
+
+    kinds: frozenset[Kind] = frozenset(Kind)
+    stay: bool = False
+    rescan: bool = False
+    wait: bool = True
+    grace_s: float = policy.GRACE_S
+    say: Callable[[str], None] = lambda _line: None
+
+
+@dataclass
+class Tally:
+    """What a worker did, over all its ids."""
+
+    done: int = 0
+    done_bytes: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    reclaimed: int = 0
+    fenced: int = 0
+    planned: PlanReport | None = None
+    complete: bool = False
+    stopped_by: int = 0
+
+
+@dataclass
+class Stop:
+    """A request to drain, set by a signal handler; asked for twice, the worker does not wait for the inputs in hand."""
+
+    signal: int = 0
+    times: int = 0
+
+    def request(self, signal: int) -> None:
+        """Ask the worker to drain."""
+        self.signal = self.signal or signal
+        self.times += 1
+
+
+@dataclass
+class Context:
+    """What one id of a worker lives on."""
+
+    fs: Fs
+    layout: Layout
+    job: Job
+    clock: Clock
+    rng: Random
+    identity: BeatRecord
+    make_executor: Callable[[str], Executor]
+    setup: Setup
+    stop: Stop
+    tally: Tally = field(default_factory=Tally)
+
+
+def run_worker(context: Context) -> Tally:
+    """Work until nothing is left, or until told to stop; under a new id each time peers took the last one for dead.
+
+    Raises WorkerFault, UsageError and ReducerFailed after handing everything back.
+    """
+    while True:
+        worker = Worker(context)
+        try:
+            worker.run()
+        except Fenced as error:
+            context.tally.fenced += 1
+            context.setup.say(f"worker {context.identity.worker[:8]} was taken for dead and starts afresh: {error}")
+            worker.abandon()
+            fresh = f"{context.rng.getrandbits(128):032x}"
+            context.identity = replace(context.identity, worker=fresh)
+        else:
+            return context.tally
+
+
+class Worker:
+    """One id of a worker, from joining to leaving."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._fs, self._layout, self._job = context.fs, context.layout, context.job
+        self._clock, self._setup, self._tally = context.clock, context.setup, context.tally
+        self._me = context.identity.worker
+        self._stage = Stage(self._fs, self._layout, self._me, "w")
+        self._store = make_store(self._job, self._fs, self._layout, self._me, self._stage)
+        self._claims = Claims(self._fs, self._layout, self._store, self._clock, context.rng)
+        self._log = PlanLog(self._fs, self._layout)
+        self._coverage = Coverage(self._fs, self._layout, self._log)
+        self._heartbeat = Heartbeat(self._fs, self._layout, self._clock, self._job.patience_s, context.rng.random())
+        self._reaper = Reaper(self._fs, self._layout, self._store, self._clock, context.identity, self._job.patience_s)
+        self._executor = context.make_executor(self._me)
+        self._backlog: list[Ticket] = []  # held, not started
+        self._shedding: set[str] = set()
+        self._beats = 0
+        self._idle_rounds = 0
+        self._local = is_local(self._fs.kind)
+        self._missing: dict[str, Ticket] = {}
+        self._missing_at = self._clock.monotonic()
+        self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
+        self._drain_until: float | None = None
+        self._fault: ClaimworkError | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Join, work, leave. Raises Fenced when peers took this id for dead, and what `run_worker` tells."""
+        self._fs.mkdir(self._layout.stage_of(self._me))
+        self._fs.mkdir(self._layout.work_of(self._me))
+        self._heartbeat.start(self._record())
+        self._mind_quarantine()
+        while self._turn():
+            pass
+        self._leave()
+        if self._fault is not None:
+            raise self._fault
+
+    def abandon(self) -> None:
+        """Peers took this id for dead: end the children and leave everything as it is."""
+        self._executor.kill()
+        self._heartbeat.stop()
+
+    def _turn(self) -> bool:
+        """One round: tend, collect, feed. False when this worker is to leave."""
+        self._tend()
+        wait_s = 0.0 if self._backlog else self._wait_s()
+        for event in self._executor.poll(wait_s):
+            self._idle_rounds = 0
+            self._handle(event)
+        if self._context.stop.times or self._fault is not None:
+            return self._drain()
+        self._feed()
+        if self._executor.running():
+            return True
+        return self._idle()
+
+    def _tend(self) -> None:
+        self._heartbeat.check()
+        if self._heartbeat.due_in() <= 0:
+            self._beats += 1
+            self._heartbeat.beat(self._record())
+            self._mind_quarantine()
+        if self._reaper.due_in() <= 0:
+            idle = not self._executor.running()
+            self._tally.reclaimed += self._reaper.work(idle=idle)
+        self._shed()
+
+    def _wait_s(self) -> float:
+        waits = [self._heartbeat.due_in(), self._reaper.due_in()]
+        if self._executor.running():
+            waits.append(_BUSY_LOOK_S)
+            if self._executor.free():
+                waits.append(idle_wait_s(self._idle_rounds, local=self._local))
+        else:
+            waits.append(idle_wait_s(self._idle_rounds, local=self._local) if self._idle_rounds else 0.0)
+        if self._drain_until is not None:
+            waits.append(self._drain_until - self._clock.monotonic())
+        return max(min(waits), 0.0)
+
+    def _record(self) -> BeatRecord:
+        running = self._executor.running()
+        now = self._clock.monotonic()
+        current = [
+            (
+                f"{at.ticket.segment}:{at.index}" if at.index is not None else at.ticket.kind.name.lower(),
+                round(now - (at.index_since if at.index is not None else at.since), 1),
+            )
+            for at in running.values()
+        ]
+        state = "draining" if self._context.stop.times else "busy" if running else "idle"
+        return replace(
+            self._context.identity,
+            beat=self._beats,
+            state=state,
+            slots=self._executor.slots,
+            done=self._tally.done,
+            done_bytes=self._tally.done_bytes,
+            failed=self._tally.failed,
+            reclaimed=self._tally.reclaimed,
+            fenced=self._tally.fenced,
+            at=self._clock.time(),
+            current=current,
+        )
+
+    # -- claiming -----------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        for slot in self._executor.free():
+            ticket = self._backlog.pop() if self._backlog else self._claims.next(self._wanted)
+            if ticket is None:
+                self._idle_rounds += 1
+                return
+            self._idle_rounds = 0
+            if ticket.kind is Kind.MAP and ticket.count == 1 and ticket.attempt > self._job.max_attempts:
+                self._fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
+            else:
+                self._executor.start(slot, ticket)
+
+    def _wanted(self, ticket: Ticket) -> bool:
+        if ticket.kind not in self._setup.kinds:
+            return False
+        if ticket.kind is Kind.REDUCE:
+            if not self._coverage.covers_entry(ticket.segment):
+                return False
+            # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
+            return ticket.attempt <= self._job.max_attempts or self._coverage.is_reduced(ticket.segment)
+        return True
+
+    def _shed(self) -> None:
+        """Ask children at long tickets to stop early, so that others can have the rest."""
+        now = self._clock.monotonic()
+        for slot, at in self._executor.running().items():
+            if at.ticket.kind is not Kind.MAP or at.index is None or at.ticket.name in self._shedding:
+                continue
+            stop = policy.shed_at(at.ticket.lo, at.index, at.ticket.hi, now - at.since)
+            if stop is not None:
+                self._shedding.add(at.ticket.name)
+                self._executor.stop_before(slot, stop)
+
+    # -- what follows from a report -----------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        ticket = event.ticket
+        match event:
+            case Faulted():
+                if isinstance(event.error, Fenced):
+                    raise event.error
+                self._fault = self._fault or event.error
+                self._claims.release(ticket, ticket.successor())
+            case Crashed():
+                self._crashed(event)
+            case Finished() if event.mapped is not None:
+                self._mapped(event)
+            case Finished():
+                if event.planned is not None:
+                    self._tally.planned = event.planned
+                    self._note_planned(event.planned)
+                self._claims.drop(ticket)
+
+    def _mapped(self, event: Finished) -> None:
+        ticket, report = event.ticket, event.mapped
+        assert report is not None
+        self._tally.done += report.done
+        self._tally.done_bytes += report.done_bytes
+        shed = ticket.name in self._shedding
+        self._shedding.discard(ticket.name)
+        failed = [policy.part_of(ticket, failure.index, failure.index + 1) for failure, _ in report.failures]
+        rest = self._pieces(ticket, report.stopped_at, shed=shed)
+        if not failed and not rest:
+            self._claims.drop(ticket)
+        elif not failed and len(rest) == 1:
+            self._claims.release(ticket, rest[0])  # one step: the finished prefix is in its done record
+        else:
+            self._claims.split(ticket, [*failed, *rest])
+            for part, (failure, final) in zip(failed, report.failures, strict=True):
+                self._fail(part, failure.kind, failure.error, failure.detail, final=final)
+            for part in rest:
+                self._claims.release(part, part.successor())
+
+    def _pieces(self, ticket: Ticket, start: int, *, shed: bool) -> list[Ticket]:
+        """The unfinished rest of a ticket; in some pieces when it was stopped because it lasts."""
+        if start >= ticket.hi:
+            return []
+        count = min(32, (ticket.hi - start) // max(1, start - ticket.lo) + 1) if shed else 1
+        edges = [start + (ticket.hi - start) * nth // count for nth in range(count + 1)]
+        return [policy.part_of(ticket, lo, hi) for lo, hi in pairwise(edges) if lo < hi]
+
+    def _crashed(self, event: Crashed) -> None:
+        ticket, index = event.ticket, event.index
+        self._shedding.discard(ticket.name)
+        if ticket.kind is not Kind.MAP:
+            self._note_failure(ticket, 0, ticket.kind.name.lower(), event.kind, event.error, event.detail)
+            again = ticket.successor(
+                attempt=ticket.attempt + 1, delay_ms=policy.backoff_ms(ticket.attempt + 1, self._job.backoff_s)
+            )
+            self._claims.release(ticket, again)
+            self._setup.say(f"{ticket.kind.name.lower()} failed at attempt {ticket.attempt}: {event.error}")
+            return
+        if index is None:  # between two inputs: nobody in particular is to blame
+            successors = policy.after_loss(ticket)
+            if len(successors) == 1:
+                self._claims.release(ticket, successors[0])
+            else:
+                self._claims.split(ticket, successors)
+                for part in successors:
+                    self._claims.release(part, part.successor())
+            return
+        parts = [
+            policy.part_of(ticket, lo, hi)
+            for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
+            if lo < hi
+        ]
+        self._claims.split(ticket, parts)
+        self._backlog += parts[1:]
+        self._fail(parts[0], event.kind, event.error, event.detail, final=False)
+
+    def _fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
+        """One attempt of a one-input ticket that I hold failed: back to ready after a back-off, or quarantine."""
+        self._tally.failed += 1
+        each = self._log.segment(ticket.segment).inputs[ticket.lo]
+        self._note_failure(ticket, ticket.lo, each.path, kind, error, detail)
+        again = None if final else policy.after_failure(ticket, ticket.lo, self._job.max_attempts, self._job.backoff_s)
+        if again is not None:
+            self._claims.release(ticket, again)
+            return
+        places = Places.of(self._layout, self._job, ticket.segment, ticket.lo, each)
+        outcome = self._existing(places)
+        if outcome is None:
+            failures = self._failures(ticket.segment, ticket.lo)
+            staged = self._stage.put(
+                records.encode_quarantine(self._job.id, failures, each.path, ticket.segment, ticket.lo)
+            )
+            self._fs.flush([staged])
+            _, outcome = settle(self._fs, self._layout, self._job, places, staged)
+            self._stage.discard(staged)
+        self._tally.quarantined += not outcome.ok
+        if not outcome.ok:
+            self._setup.say(f"quarantined {each.path!r}: {error}")
+        self._write_done(ticket, outcome, places)
+        self._claims.drop(ticket)
+        self._mind_quarantine()
+
+    def _existing(self, places: Places) -> Outcome | None:
+        """The outcome of a result that is there already; None without one, or when something else is in its place."""
+        try:
+            return adopt(self._fs, places.result) if present(self._fs, places.result) else None
+        except (RecordError, IsADirectoryError):
+            return None
+
+    def _write_done(self, ticket: Ticket, outcome: Outcome, places: Places) -> None:
+        place = places.result if outcome.ok else places.quarantine
+        write_done(
+            self._fs,
+            self._layout,
+            self._stage,
+            ticket.segment,
+            {ticket.lo: outcome},
+            [place.rpartition("/")[0]],
+        )
+
+    def _mind_quarantine(self) -> None:
+        """Stop when more inputs are quarantined than the job allows."""
+        allowed = self._job.max_quarantined
+        if allowed is None or self._fault is not None:
+            return
+        found = len(self._coverage.reports(self._job))
+        if found > allowed:
+            self._fault = TooManyQuarantined(
+                f"{found} inputs are quarantined, and the job allows {allowed}; look at {self._layout.quarantine!r}, "
+                f"then: claimwork retry {self._layout.out}"
+            )
+
+    def _note_failure(self, ticket: Ticket, index: int, name: str, kind: str, error: str, detail: str) -> None:
+        failure = Failure(
+            name,
+            ticket.segment,
+            index,
+            ticket.attempt,
+            kind,
+            error,
+            detail,
+            self._me,
+            self._context.identity.host,
+            self._clock.time(),
+        )
+        staged = self._stage.put(records.encode_failure(failure))
+        target = f"{self._layout.failures_of(ticket.segment)}/{failure_name(index, ticket.attempt)}"
+        publish(self._fs, staged, target, self._layout.out)
+        self._stage.discard(staged)
+
+    def _failures(self, segment: int, index: int) -> list[Failure]:
+        directory = self._layout.failures_of(segment)
+        attempts = sorted(
+            (found[1], name)
+            for name in self._fs.names(directory)
+            if (found := parse_failure(name)) is not None and found[0] == index
+        )
+        return [
+            records.parse_failure(
+                self._fs.read(f"{directory}/{name}", records.SMALL_LIMIT_BYTES), f"{directory}/{name}"
+            )
+            for _, name in attempts
+        ]
+
+    def _note_planned(self, report: PlanReport) -> None:
+        self._setup.say(f"planned {report.added} inputs ({report.known} were planned before)")
+
+    # -- nothing to claim ---------------------------------------------------------------------------------------------
+
+    def _idle(self) -> bool:
+        """Nothing is running and nothing could be claimed: leave, or see to it that work comes."""
+        state = self._coverage.state()
+        complete = state.complete and not self._claims.plans_wait
+        if complete and self._setup.stay:
+            self._rescan()
+            return True
+        if complete or self._is_out_of_work(state):
+            if complete and state.close is not None and not is_shown(self._fs, self._layout, state.close[0]):
+                show_newest(self._fs, self._layout, self._stage)  # its finalizer died just before it did
+            self._tally.complete = complete
+            return False
+        self._offer_missing(state)
+        return True
+
+    def _is_out_of_work(self, state: JobState) -> bool:
+        """Whether a worker of only some kinds has nothing more to wait for."""
+        if Kind.MAP in self._setup.kinds:
+            return False
+        if Kind.PLAN in self._setup.kinds:
+            return not state.planning and not any(t.kind is Kind.PLAN for t in self._claims.ready())
+        return not self._setup.wait
+
+    def _rescan(self) -> None:
+        if not self._setup.rescan or self._clock.monotonic() < self._rescan_at:
+            return
+        self._rescan_at = self._clock.monotonic() + policy.RESCAN_S * (0.5 + self._context.rng.random())
+        self._store.offer(plan_ticket(f"{self._context.rng.getrandbits(64):016x}"))
+        self._idle_rounds = 0
+
+    def _offer_missing(self, state: JobState) -> None:
+        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
+        now = self._clock.monotonic()
+        if now - self._missing_at < policy.MISSING_AFTER_S:
+            return
+        self._missing_at = now
+        ready = self._claims.ready()
+        blocked = [t for t in ready if t.kind is Kind.REDUCE and t.attempt > self._job.max_attempts]
+        if blocked and state.covered and len(blocked) == sum(t.kind is Kind.REDUCE for t in ready):
+            self._raise_reducer_failed(blocked[0])
+        nonce = f"{self._context.rng.getrandbits(64):016x}"
+        missing: list[Ticket] = []
+        kinds = {ticket.kind for ticket in [*ready, *self._coverage.held()]}
+        if Kind.PLAN in kinds:
+            pass  # a planner that is slow has yet to offer its tickets: one of these and one of ours would race
+        elif state.planning:  # whoever was planning left the log open
+            missing.append(plan_ticket(FIRST_PLAN).again(nonce))
+        elif state.close is not None and not state.covered:
+            missing += self._coverage.missing_tickets(self._claims, nonce)
+        elif state.close is not None and not state.reduced and Kind.REDUCE not in kinds:
+            missing.append(reduce_ticket(state.close[0]).again(nonce))
+        before, self._missing = self._missing, {}
+        for ticket in missing:
+            key = f"{ticket.kind}{ticket.segment}.{ticket.lo}-{ticket.hi}"
+            if key in before:
+                self._setup.say(f"offering lost ticket {ticket.name} again")
+                self._store.offer(ticket)
+            else:
+                self._missing[key] = ticket
+
+    def _raise_reducer_failed(self, ticket: Ticket) -> None:
+        failures = self._failures(ticket.segment, 0)
+        why = failures[-1].error if failures else "unknown"
+        self._fault = ReducerFailed(
+            f"the reducer failed {len(failures)} times, last with {why}; all inputs are done: "
+            f"mend it, then: claimwork reduce {self._layout.out}"
+        )
+
+    # -- leaving ------------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> bool:
+        """Told to stop: let inputs in hand end within the grace, then hand everything back. False when done."""
+        now = self._clock.monotonic()
+        if self._drain_until is None:
+            self._drain_until = now + self._setup.grace_s
+            for slot in self._executor.running():
+                self._executor.stop_before(slot, 0)
+        if self._executor.running() and now < self._drain_until and self._context.stop.times < 2:
+            return True
+        self._tally.stopped_by = self._context.stop.signal
+        return False
+
+    def _leave(self) -> None:
+        """Hand back what is left, remove what is mine, say goodbye."""
+        self._executor.kill()
+        for _ in range(8):
+            mine = {ticket.name: ticket for ticket in [*self._claims.mine.values(), *self._store.held()]}
+            for ticket in mine.values():
+                self._claims.release(ticket, ticket.successor())
+            if remove_directory(self._fs, self._layout.work_of(self._me)):
+                break
+        empty_directory(self._fs, self._stage.directory)
+        remove_directory(self._fs, self._stage.directory)
+        self._heartbeat.leave(replace(self._record(), state="left"))
+        if self._tally.stopped_by:
+            self._tally.complete = self._coverage.state().complete
+
+
+def boot_id() -> str:
+    """Identifies this kernel's run: two processes with one boot id share a kernel."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return f"host {os.uname().nodename}"

@@ -1,0 +1,59 @@
+"""docs/cli.md says what the program says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from claimwork.errors import Exit
+from tests.docs.cli_page import command_names, help_of, page, parameters
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_the_page_is_what_the_program_says() -> None:
+    """When this fails, run scripts/docs and read what changed: users will."""
+    assert page() == PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_is_made_from_the_help_that_users_get() -> None:
+    """It is made without starting a process for each command, so one is compared with the real thing."""
+    argv = [sys.executable, "-c", "from claimwork.cli import main; main()", "run", "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+
+    printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    assert printed.replace("Usage: -c ", "Usage: claimwork ") == help_of("run")
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    """The table is the enum: a code that a command can return is a code that a script can look up."""
+    rows = [
+        line.split("|")[1:3] for line in PAGE.read_text(encoding="utf-8").split("## Exit codes")[1].splitlines()[4:]
+    ]
+
+    assert {(int(code), meaning.strip()) for code, meaning in rows} == {(code.value, code.meaning) for code in Exit}
+
+
+def test_every_option_has_one_environment_twin() -> None:
+    """Containers are configured by their environment; one variable never means two options."""
+    options = [each for each in parameters() if each.is_option]
+    twins = {(each.name, each.variable) for each in options}
+
+    assert [each for each in options if each.variable is None] == []
+    assert all(str(variable).startswith("CLAIMWORK_") for _, variable in twins)
+    assert len(twins) == len({name for name, _ in twins}) == len({variable for _, variable in twins})
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_every_command_says_what_it_does(command: str) -> None:
+    """A command, an argument or an option without a word of help is a riddle."""
+    text = help_of(command)
+    silent = [each.name for each in parameters() if each.command == command and not each.help]
+
+    assert silent == []
+    assert len(text.splitlines()[2].strip()) > 20

@@ -1,0 +1,180 @@
+"""Coverage: done is positive evidence, and only what is in no place at all is missing."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from claimwork.claims import Claims
+from claimwork.coverage import Coverage, JobState
+from claimwork.layout import Layout
+from claimwork.names import Ticket, map_ticket
+from claimwork.plan_log import PlanLog
+from claimwork.records import Close, Input, Outcome, Segment
+from claimwork.results import Stage, write_done
+from claimwork.testing import ManualClock, MemoryServer
+from claimwork.ticket_store import RenameStore
+
+OK = Outcome(True, 1, "d")
+TICKETS = [(0, 4, 40, 6, 0), (4, 6, 20, 5, 0), (6, 8, 2, 2, 1)]
+NONCE = "f" * 16
+
+
+class World:
+    """A job in memory of one closed generation: eight inputs in three tickets."""
+
+    def __init__(self, *, closed: bool = True) -> None:
+        self.server = MemoryServer(rng=Random(0))
+        self.layout = Layout("/out")
+        self.server.mkdir("/out")
+        for directory in self.layout.directories():
+            self.server.mkdir(directory)
+        self.worker = f"{1:032x}"
+        self.server.mkdir(self.layout.stage_of(self.worker))
+        self.server.mkdir(self.layout.work_of(self.worker))
+        self.stage = Stage(self.server, self.layout, self.worker, "w")
+        self.store = RenameStore(self.server, self.layout, self.worker, self.stage)
+        self.claims = Claims(self.server, self.layout, self.store, ManualClock(), Random(0))
+        self.log = PlanLog(self.server, self.layout)
+        self.coverage = Coverage(self.server, self.layout, self.log)
+        self.log.append(0, Segment([Input(str(size), size) for size in (10, 10, 10, 10, 10, 10, 1, 1)], TICKETS), self.stage)
+        self.close = Close(1, None, [(0, 8, 62)])
+        if closed:
+            self.log.append(1, self.close, self.stage)
+
+    def done(self, *indexes: int, segment: int = 0) -> None:
+        write_done(self.server, self.layout, self.stage, segment, dict.fromkeys(indexes, OK), [])
+
+    def missing(self) -> list[tuple[int, int, int]]:
+        return [(each.lo, each.hi, each.attempt) for each in self.coverage.missing_tickets(self.claims, NONCE)]
+
+
+def first(nth: int) -> Ticket:
+    lo, hi, size, weight, shard = TICKETS[nth]
+    return map_ticket(shard, weight, 0, lo, hi, size)
+
+
+def test_a_job_without_a_plan_is_planning() -> None:
+    """Nothing is known to be covered."""
+    world = World()
+    for name in world.server.names(world.layout.plan):
+        world.server.unlink(f"{world.layout.plan}/{name}")
+
+    assert world.coverage.state() == JobState(None, planning=True, covered=False, reduced=False)
+    assert World(closed=False).coverage.state() == JobState(None, planning=True, covered=False, reduced=False)
+
+
+def test_a_job_goes_through_its_states() -> None:
+    """Open, covered, reduced; complete is all of it."""
+    world = World()
+    states = []
+    for step in (lambda: None, lambda: world.done(*range(7)), lambda: world.done(7)):
+        step()
+        states.append(world.coverage.state())
+    world.server.stage(world.layout.summary(1), b"")
+    states.append(world.coverage.state())
+
+    assert states == [
+        JobState((1, world.close), planning=False, covered=False, reduced=False),
+        JobState((1, world.close), planning=False, covered=False, reduced=False),
+        JobState((1, world.close), planning=False, covered=True, reduced=False),
+        JobState((1, world.close), planning=False, covered=True, reduced=True),
+    ]
+    assert [state.complete for state in states] == [False, False, False, True]
+
+
+def test_a_new_generation_is_not_covered_by_the_old() -> None:
+    """Planning more makes a complete job incomplete."""
+    world = World()
+    world.done(*range(8))
+    world.server.stage(world.layout.summary(1), b"")
+    assert world.coverage.state().complete
+    world.log.append(2, Segment([Input("new", 1)], [(0, 1, 1, 1, 2)], previous=1), world.stage)
+
+    assert world.coverage.state() == JobState((1, world.close), planning=True, covered=True, reduced=True)
+    close = Close(2, 1, [(2, 1, 1)])
+    world.log.append(3, close, world.stage)
+    assert world.coverage.state() == JobState((3, close), planning=False, covered=False, reduced=False)
+    assert [world.coverage.covers_entry(entry) for entry in (0, 1, 2, 3, 4)] == [False, True, False, False, False]
+
+
+def test_overlapping_records_cover() -> None:
+    """Ranges may have been done twice, cut differently."""
+    world = World()
+    world.done(*range(6))
+    world.done(*range(4, 8))
+
+    assert world.coverage.state().covered
+
+
+@pytest.mark.parametrize("name", ["8-9", "20-30", "0-8 ", "0-9x", "8-0"])
+def test_strangers_among_done_records_change_nothing(name: str) -> None:
+    """Neither does a range beyond the end make a segment for ever incomplete, nor a wrong name make it complete."""
+    world = World()
+    world.server.mkdir(world.layout.done_of(0))
+    world.server.stage(f"{world.layout.done_of(0)}/{name}", b"")
+
+    assert not world.coverage.state().covered
+    world.done(*range(8))
+    assert world.coverage.state().covered
+
+
+def test_full_segments_are_remembered() -> None:
+    """A look at a job costs one listing of the first segment that is not done."""
+    world = World()
+    world.done(*range(8))
+    assert world.coverage.is_full(0, 8)
+    for name in world.server.names(world.layout.done_of(0)):
+        world.server.unlink(f"{world.layout.done_of(0)}/{name}")
+
+    assert world.coverage.is_full(0, 8)
+
+
+def test_what_is_in_no_place_is_missing() -> None:
+    """Whole tickets where nothing is left; at attempt 2, in the shard and of the size that they had."""
+    world = World()
+
+    assert world.coverage.missing_tickets(world.claims, NONCE) == [first(nth).again(NONCE) for nth in range(3)]
+
+
+def test_what_waits_or_is_held_or_done_is_not_missing() -> None:
+    """Each is enough."""
+    world = World()
+    world.store.offer(first(0))
+    world.store.offer(first(1))
+    assert world.store.claim(first(1))
+    world.done(6)
+
+    assert world.missing() == [(7, 8, 2)]
+    world.done(7)
+    assert world.missing() == []
+
+
+def test_a_hole_is_offered_in_the_pieces_of_its_tickets() -> None:
+    """The range that is missing may have been cut otherwise since."""
+    world = World()
+    world.store.offer(first(0).successor(lo=0, hi=2))
+    world.done(5, 7)
+
+    assert world.missing() == [(2, 4, 2), (4, 5, 2), (6, 7, 2)]
+    assert [each.size_bytes for each in world.coverage.missing_tickets(world.claims, NONCE)] == [20, 10, 1]
+
+
+def test_tickets_of_the_dead_are_not_missing() -> None:
+    """Whoever takes them back will bring them; strangers in work/ are passed over."""
+    world = World()
+    world.store.offer(first(0))
+    world.store.claim(first(0))
+    world.server.mkdir(f"{world.layout.work}/x")
+    world.server.stage(f"{world.layout.work}/x/{first(1).name}", b"")
+    world.server.stage(f"{world.layout.work}/{first(2).name}", b"")
+
+    assert world.missing() == [(4, 6, 2), (6, 8, 2)]
+
+
+def test_nothing_is_missing_while_planning_goes_on() -> None:
+    """The planner is about to offer those tickets."""
+    world = World(closed=False)
+
+    assert world.missing() == []
