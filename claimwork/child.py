@@ -15,16 +15,28 @@ from typing import Protocol
 
 from . import policy
 from .clock import Clock
-from .errors import Fenced, RecordError, WorkerFault, is_mount_errno, mount_fault
+from .errors import RecordError, WorkerFault, is_mount_errno, mount_fault
 from .fs import Fs, digest_of, encode_path
 from .layout import Layout
 from .names import Ticket
 from .plan_log import PlanLog
 from .records import Failure, Input, Job, Outcome, Segment
-from .results import Places, Stage, adopt, done_ranges, publish, settle, settled, value_of, write_done
+from .results import (
+    Places,
+    Stage,
+    adopt,
+    done_ranges,
+    publish,
+    settle,
+    settled,
+    settled_indexes,
+    value_of,
+    write_done,
+)
 from .task import Attempt, CommandFailed, GiveUp, Runner
 from .task import __file__ as task_file
 
+_TAKEN = (RecordError, IsADirectoryError, NotADirectoryError)  # something else is where a result should go
 _SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
 
 
@@ -122,10 +134,15 @@ class Mapper:
             each = segment.inputs[index]
             places = Places.of(self._layout, self._job, ticket.segment, index, each)
             if again or places.retried:
-                known = settled(self._fs, self._layout, self._job, places, self._stage.path())
+                try:
+                    known = settled(self._fs, self._layout, self._job, places, self._stage.path())
+                except _TAKEN:
+                    report.failures.append((self._taken(ticket, index, places), True))
+                    continue
                 if known is not None:
                     outcomes[index] = known
                     report.adopted += 1
+                    self._made |= places.directories(ok=known.ok)  # who published it may not have flushed its name
                     continue
             self._progress.begin(index)
             started = self._clock.monotonic()
@@ -155,6 +172,8 @@ class Mapper:
         try:
             data = self._runner.run(_for_user(path), attempt, staged)
             self._saw_input = True
+        except WorkerFault:
+            raise
         except Exception as error:
             failure = self._failure(ticket, index, each, path, error)
             report.failures.append((failure, isinstance(error, GiveUp)))
@@ -163,7 +182,7 @@ class Mapper:
         finally:
             attempt.cleanup()
         if data is not None:
-            self._stage_data(staged, data)
+            staged = self._stage.put(data)
             return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data))
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
@@ -174,47 +193,39 @@ class Mapper:
             return None
         return _Pending(index, places, staged, _outcome(size, digest, kept))
 
-    def _stage_data(self, staged: str, data: bytes) -> None:
-        try:
-            self._fs.stage(staged, data)
-        except FileNotFoundError as error:
-            raise Fenced("the stage directory is gone: peers took this worker for dead") from error
-
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport
     ) -> None:
         if not pending:
             return
         self._fs.flush([item.staged for item in pending])
+        contested = settled_indexes(self._fs, self._layout, ticket.segment) if ticket.attempt == 1 else set()
         for item in pending:
             try:
-                if ticket.attempt > 1 or item.places.retried:
+                if ticket.attempt > 1 or item.places.retried or item.index in contested:
                     mine, outcome = settle(self._fs, self._layout, self._job, item.places, item.staged)
                 else:
                     mine = publish(self._fs, item.staged, item.places.result, self._layout.out)
                     outcome = item.outcome if mine else adopt(self._fs, item.places.result)
-            except (RecordError, IsADirectoryError, NotADirectoryError):
-                failure = Failure(
-                    input=self._segment(ticket.segment).inputs[item.index].path,
-                    segment=ticket.segment,
-                    index=item.index,
-                    attempt=ticket.attempt,
-                    kind="exception",
-                    error=f"the place of its result is taken by something else: {item.places.result!r}",
-                )
-                report.failures.append((failure, True))
+            except _TAKEN:
+                report.failures.append((self._taken(ticket, item.index, item.places), True))
                 self._stage.discard(item.staged)
                 continue
             report.adopted += not mine
             outcomes[item.index] = outcome
-            self._made.add(item.places.result.rpartition("/")[0])
+            self._made |= item.places.directories(ok=outcome.ok)
             self._stage.discard(item.staged)
         pending.clear()
 
+    def _taken(self, ticket: Ticket, index: int, places: Places) -> Failure:
+        path = self._segment(ticket.segment).inputs[index].path
+        error = f"the place of its result is taken by something else: {places.result!r}"
+        return Failure(path, ticket.segment, index, ticket.attempt, "exception", error)
+
     def _failure(self, ticket: Ticket, index: int, each: Input, path: str, error: Exception) -> Failure:
-        kind, words, detail = "exception", f"{type(error).__name__}: {error}", ""
+        kind, words, detail = "exception", f"{type(error).__name__}: {_words(error)}", ""
         if isinstance(error, GiveUp):
-            kind, words = "gave_up", str(error) or "the task gave up"
+            kind, words = "gave_up", _words(error) or "the task gave up"
         elif isinstance(error, CommandFailed):
             words = str(error)
         elif isinstance(error, OSError) and error.filename is not None and _same(error.filename, path):
@@ -233,7 +244,7 @@ class Mapper:
                 self._saw_input = True
                 return
         try:
-            others = any(True for _ in os.scandir(_for_user(self._input_dir)))
+            others = bool(os.listdir(_for_user(self._input_dir)))
         except OSError:
             others = False
         if len(self._segment(segment).inputs) >= 3 or not others:
@@ -259,6 +270,13 @@ def _outcome(size: int, digest: str, data: bytes | None) -> Outcome:
         except RecordError:
             pass
     return Outcome(True, size, digest)
+
+
+def _words(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # the user's own; an error that cannot be told is a failed attempt all the same
+        return ""
 
 
 def _traceback(error: Exception) -> str:

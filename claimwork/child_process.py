@@ -31,7 +31,7 @@ from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
-from .task import Runner, load_runner
+from .task import Runner, adopt_orphans, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
 LOST = -1  # in place of the index to stop before: the claims are gone
@@ -79,10 +79,13 @@ def child_main(
     """Serve tickets until the worker closes the pipe. Never returns."""
     parent = os.getppid()
     os.setsid()
+    signal.set_wakeup_fd(-1)  # the worker's: closed below, its number would soon mean another file
     # Handlers, not SIG_IGN, which programs started from here would inherit.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ignore)
-    _die_with_parent(parent)
+    die_with_parent(parent, signal.SIGKILL)
+    if job.command:
+        adopt_orphans()
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -112,10 +115,13 @@ def _ignore(_number: int, _frame: object) -> None:
     pass
 
 
-def _die_with_parent(parent: int) -> None:
-    """PR_SET_PDEATHSIG where there is one; elsewhere the closed pipe ends the child at its next ticket."""
+def die_with_parent(parent: int, number: int) -> None:
+    """Get signal *number* when the parent dies: PR_SET_PDEATHSIG where there is one, else nothing.
+
+    Without it a child ends when it next looks at its closed pipe.
+    """
     try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, number)
     except (OSError, AttributeError):
         return
     if os.getppid() != parent:

@@ -77,6 +77,7 @@ class Claims:
         self._rng = rng
         self._listed: list[Ticket] = []
         self._doubt = True  # a fresh start lists its own directory once
+        self._late_until = 0.0
         self._spread = 1
         self._first_seen: dict[str, float] = {}
 
@@ -90,7 +91,8 @@ class Claims:
                     self._listed.append(ticket)
                 return found
             if not ticket:
-                self._doubt = True  # a claim that was answered with an error may still happen
+                # a claim that was answered with an error may still happen, when the server gets to it
+                self._doubt = self._clock.monotonic() < self._late_until
                 return None
             if self._claim(ticket):
                 return ticket
@@ -133,6 +135,7 @@ class Claims:
             return True
         self.lost_races += 1
         self._doubt = True
+        self._late_until = self._clock.monotonic() + policy.LATE_S
         self._listed.clear()
         self._spread = min(self._spread * 2, 64)
         return False

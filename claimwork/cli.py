@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from . import __version__, policy
+from .child_process import die_with_parent
 from .compose import Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
 from .errors import ClaimworkError, Exit, RecordError, UsageError, WorkerFault, mount_fault
 from .job import check_paths, default_claims, prepare_out, require_job
@@ -39,9 +41,7 @@ app = typer.Typer(
 
 In = Annotated[str, typer.Argument(metavar="IN", envvar="CLAIMWORK_INPUT", help="Directory of the inputs.")]
 Out = Annotated[str, typer.Argument(metavar="OUT", envvar="CLAIMWORK_OUTPUT", help="Directory of the job.")]
-MaybeIn = Annotated[
-    str | None, typer.Argument(metavar="[IN]", envvar="CLAIMWORK_INPUT", help="Directory of the inputs.")
-]
+MaybeIn = Annotated[str | None, typer.Argument(metavar="IN", envvar="CLAIMWORK_INPUT", help="Directory of the inputs.")]
 Slots = Annotated[
     int | None,
     typer.Option(envvar="CLAIMWORK_SLOTS", min=1, help="Child processes that run the task; default: one per core."),
@@ -83,7 +83,7 @@ Timeout = Annotated[
     float | None, typer.Option(envvar="CLAIMWORK_TIMEOUT", help="Seconds that one attempt at an input may take.")
 ]
 MaxAttempts = Annotated[
-    int, typer.Option(envvar="CLAIMWORK_MAX_ATTEMPTS", min=1, help="Attempts before an input is quarantined.")
+    int, typer.Option(envvar="CLAIMWORK_MAX_ATTEMPTS", min=1, max=1000, help="Attempts before an input is quarantined.")
 ]
 Backoff = Annotated[
     float,
@@ -164,6 +164,9 @@ def _wanted(mount: Mount, options: dict[str, Any]) -> Job:
     name = "command" if argv else task or "wordcount"
     if not argv and name != "wordcount" and ":" not in name:
         raise UsageError(f"--task {name!r} is neither built in nor of the form module:name; built in is wordcount")
+    for option in ("timeout", "backoff", "patience", "grace"):
+        if not math.isfinite(options.get(option) or 0.0):
+            raise UsageError(f"--{option} must be a number of seconds")
     timeout = options["timeout"]
     if timeout is not None and timeout <= 0:
         raise UsageError("--timeout must be more than 0 seconds")
@@ -287,7 +290,13 @@ def _run_local_worker(
     argv = [sys.executable, "-m", "claimwork", "worker", input_dir, out, "--join", "--quiet"]
     argv += ["--slots", str(slots), "--grace", str(grace)]
     for _ in range(5):
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            process_group=0,
+            preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - no threads here
+        )
         told = 0
         while (code := _wait(process)) is None:
             while told < stop.times:
@@ -377,7 +386,7 @@ def plan(
 def worker(
     input_dir: MaybeIn = None,
     out: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", envvar="CLAIMWORK_OUTPUT", help="Directory of the job.")
+        str | None, typer.Argument(metavar="OUT", envvar="CLAIMWORK_OUTPUT", help="Directory of the job.")
     ] = None,
     slots: Slots = None,
     join: Annotated[
@@ -417,6 +426,9 @@ def worker(
     if found is None:
         return 128 + stop.signal
     mount, job = found
+    if not stay and mount.is_complete(job):
+        say("nothing is left: the job is complete")
+        return Exit.COMPLETE
     require_input(input_dir)
     setup = Setup(stay=stay, rescan=stay, grace_s=grace, say=say)
     say(f"worker on {job.describe()} in {mount.layout.out}")
@@ -543,7 +555,7 @@ def why(
 def retry(
     out: Out,
     patterns: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATTERN]...", help="Paths or globs; default: all.")
+        list[str] | None, typer.Argument(metavar="PATTERN", help="Paths or globs; default: all.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", envvar="CLAIMWORK_DRY_RUN", help="Only tell.")] = False,
 ) -> Exit | int:

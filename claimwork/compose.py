@@ -8,17 +8,21 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from . import policy
+from .claims import ClaimStore
 from .clock import SystemClock
+from .coverage import Coverage
 from .errors import NotAJob, WorkerFault, mount_fault
 from .executor import Executor, ProcessExecutor
+from .finalizer import is_shown
 from .fs import PosixFs
 from .job import check_task, create_job, folds_names, open_job
 from .layout import Layout
-from .names import Kind, plan_ticket
-from .planner import Planner
+from .names import Kind, plan_ticket, reduce_ticket
+from .plan_log import PlanLog
 from .records import BeatRecord, Job
 from .results import Stage
 from .retrying import RetryingFs
@@ -83,13 +87,36 @@ class Mount:
             self.clock.sleep(_JOIN_LOOK_S)
         return None
 
+    def is_complete(self, job: Job) -> bool:
+        """Whether nothing is left to do, so that a worker need not even join."""
+        coverage = Coverage(self.fs, self.layout, PlanLog(self.fs, self.layout))
+        state = coverage.state()
+        if not state.complete or state.close is None or not is_shown(self.fs, self.layout, state.close[0]):
+            return False
+        worker = new_id()
+        store = make_store(job, self.fs, self.layout, worker, Stage(self.fs, self.layout, worker, "c"))
+        return not store.waiting("plan")
+
     def plan_again(self, job: Job) -> None:
         """Ask for another listing of IN: any worker may do it."""
         self.with_stage(job, lambda store, _stage: store.offer(plan_ticket(secrets.token_hex(8))))
 
     def offer_reduce(self, job: Job) -> None:
-        """Offer the reduction of the last generation again."""
-        self.with_stage(job, lambda store, stage: Planner(self.fs, self.layout, job, stage, store).offer_reduce())
+        """Offer the reduction of the last generation anew, in place of a ticket that nobody takes any more."""
+        closes, _ = PlanLog(self.fs, self.layout).closes()
+        if not closes:
+            return
+        fresh = replace(reduce_ticket(closes[-1][0]), nonce=secrets.token_hex(8))  # a claimed name never comes back
+
+        def act(store: ClaimStore, _stage: Stage) -> None:
+            waiting = store.waiting(fresh.shard_name)
+            spent = [ticket for ticket in waiting if ticket.attempt > job.max_attempts]
+            if len(spent) == len(waiting):
+                store.offer(fresh)
+            for ticket in spent:
+                self.fs.unlink(self.layout.ready_ticket(ticket))
+
+        self.with_stage(job, act)
 
     def with_stage(self, job: Job, act: Callable[..., None]) -> None:
         """Run *act* with a claim store and a stage of its own, as somebody who is no worker."""

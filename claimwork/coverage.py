@@ -110,8 +110,8 @@ class Coverage:
         """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.
 
         A ticket on its way from one directory to another may be missed: call twice, some seconds apart, and offer only what
-        was missing both times. They start at attempt 2, whose outcomes are settled exclusively, so a ticket too many costs
-        work and nothing else.
+        was missing both times. They start at attempt 2, whose outcomes are settled exclusively; only an owner at attempt 1
+        that no listing showed could still publish beside a quarantine, and `check` names that.
         """
         present: dict[int, list[tuple[int, int]]] = {}
         for ticket in [*claims.ready(), *self.held(), *claims.ready()]:
@@ -129,9 +129,14 @@ class Coverage:
         return missing
 
     def held(self) -> list[Ticket]:
-        """All tickets that anybody holds, by fresh listings."""
+        """All tickets that somebody holds who is alive or about to be buried, by fresh listings.
+
+        What stands under any other name is nobody's: no peer will ever return it, so it does not count as held.
+        """
         found: list[Ticket] = []
-        for worker in filter(is_worker, self._fs.names(self._layout.work)):
+        owners = set(self._fs.names(self._layout.live))
+        owners.update(self._fs.names(self._layout.dead))  # after live/: a burial moves a name from there to here
+        for worker in filter(is_worker, owners):
             try:
                 found += tickets_among(self._fs.names(self._layout.work_of(worker)))
             except FileNotFoundError:

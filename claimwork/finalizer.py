@@ -61,13 +61,20 @@ class ResultReader:
                         continue
                     each = segment.inputs[index]
                     places = Places.of(self._layout, self._job, number, index, each)
-                    if not outcome.ok and self._fs.inode(places.result) is not None:
-                        outcome = adopt(self._fs, places.result)  # a result outranks a report
+                    if not outcome.ok:
+                        outcome = self._outranked(outcome, places)
                     self.inputs += 1
                     self.results += outcome.ok
                     self.quarantined += not outcome.ok
                     yield number, index, each, outcome, places
         self.finished = True
+
+    def _outranked(self, outcome: Outcome, places: Places) -> Outcome:
+        """A result outranks a report, should both stand; anything else in its place does not."""
+        try:
+            return adopt(self._fs, places.result) if self._fs.inode(places.result) is not None else outcome
+        except (RecordError, FileNotFoundError):
+            return outcome
 
     def _segment_outcomes(self, number: int, segment: Segment) -> Iterator[tuple[int, Outcome]]:
         at = 0
@@ -177,4 +184,6 @@ def show_newest(fs: Fs, layout: Layout, stage: Stage) -> None:
         except OSError:
             if stage.holds(staged):
                 raise
+        else:
+            fs.flush([layout.summary(newest), layout.summary_json])  # whoever reports the job complete keeps its word
         shown = newest

@@ -10,7 +10,7 @@ Suspicion is a judgement, not a fact: everything done about it is safe when it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import records
 from .clock import Clock
@@ -41,6 +41,8 @@ class Heartbeat:
         """Take the OS lock and publish the first beat; from now on peers watch me."""
         self._path = self._layout.live_of(record.worker)
         self._lock = self._fs.try_lock(self._layout.oslock_of(record.worker))
+        if self._lock is None:
+            record = replace(record, boot="")  # without the lock nobody may conclude from it that I am dead
         self._file = self._fs.open_beat(self._path, records.encode_beat(record))
         self._inode = self._fs.inode(self._path)
         self.last_at = self._clock.monotonic()
@@ -54,18 +56,23 @@ class Heartbeat:
         if self._clock.monotonic() - self.last_at > self._patience_s * SELF_FENCE:
             raise Fenced("no beat of this worker reached the mount for too long")
 
-    def beat(self, record: BeatRecord) -> None:
-        """Write one beat. An OSError is swallowed: the next beat tries again, and `check` bounds how long."""
+    def beat(self, record: BeatRecord) -> bool:
+        """Write one beat; False when it failed or came late, so that what I saw of others proves nothing.
+
+        An OSError is swallowed: the next beat tries again, and `check` bounds how long.
+        """
         self.check()
         started = self._clock.monotonic()
+        in_time = started - self.last_at <= 2 * self.period_s
         try:
-            self._file.write(records.encode_beat(record))
+            self._file.write(records.encode_beat(replace(record, boot=record.boot if self._lock is not None else "")))
             found = self._fs.inode(self._path)
         except OSError:
-            return
+            return False
         if self._inode is not None and found != self._inode:
             raise Fenced("the heartbeat file is gone: peers took this worker for dead")
         self.last_at = started
+        return in_time
 
     def stop(self) -> None:
         """Close the file and give up the OS lock; the name stays, for the caller to move or for peers to find."""
@@ -115,11 +122,8 @@ class Watch:
         except FileNotFoundError:
             self._seen.pop(worker, None)
             return None
-        except RecordError:  # somebody's directory or link: no beat, and no trouble with reading
+        except (OSError, RecordError):  # of this one file: what was seen of others stands
             self._seen.pop(worker, None)
-            return None
-        except OSError:
-            self.reset()
             return None
         now = self._clock.monotonic()
         tolerated = self._patience_s / BEATS_IN_PATIENCE

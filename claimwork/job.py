@@ -7,7 +7,7 @@ import os
 
 from . import records
 from .claims import ClaimStore
-from .errors import NotAJob, UsageError, mount_fault
+from .errors import NotAJob, UnfitFilesystem, UsageError, mount_fault
 from .fs import Fs, has_atomic_rename
 from .layout import Layout
 from .names import plan_ticket
@@ -55,14 +55,27 @@ def create_job(fs: Fs, layout: Layout, wanted: Job, worker: str) -> Job:
         stage = Stage(fs, layout, worker, "job")
         fs.mkdir(stage.directory)
         staged = stage.put(records.encode_job(wanted))
-        fs.flush([staged])
-        publish(fs, staged, layout.job, layout.out)
+        fs.flush([staged, *layout.directories()])  # whoever sees the job relies on them
+        _publish_job(fs, layout, staged)
+        fs.flush([layout.job])
         stage.discard(staged)
         job = require_job(fs, layout)
         offer_first_plan(make_store(job, fs, layout, worker, stage), fs, layout)
     except OSError as error:
         raise mount_fault(error, layout.out) from error
     return job
+
+
+def _publish_job(fs: Fs, layout: Layout, staged: str) -> None:
+    try:
+        publish(fs, staged, layout.job, layout.out)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV):
+            raise UnfitFilesystem(
+                f"{layout.out!r} is on a filesystem ({fs.kind}) without hard links, and claimwork publishes by link(2); "
+                "choose an OUT elsewhere"
+            ) from error
+        raise
 
 
 def os_makedirs(fs: Fs, layout: Layout) -> None:
@@ -116,7 +129,8 @@ def prepare_out(out: str) -> None:
     except OSError as error:
         raise mount_fault(error, out) from error
     if not os.access(out, os.W_OK | os.X_OK):
-        raise mount_fault(PermissionError(errno.EACCES, "Permission denied"), out)
+        code = errno.EROFS if os.statvfs(out).f_flag & os.ST_RDONLY else errno.EACCES
+        raise mount_fault(OSError(code, os.strerror(code)), out)
 
 
 def folds_names(fs: Fs, directory: str) -> bool:

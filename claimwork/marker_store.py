@@ -94,7 +94,8 @@ class MarkerStore:
 
     def _supersede(self, owner: str, ticket: Ticket, successors: Sequence[Ticket]) -> None:
         names = [each.name for each in successors]
-        if not self._link(records.dumps(names), self._next_path(ticket)):
+        # flushed, for it decides: torn by a power loss, nobody would know what follows
+        if not self._link(records.dumps(names), self._next_path(ticket), flushed=True):
             decided = self._next(ticket)
             names = [each.name for each in decided] if decided is not None else names
         self._complete(owner, ticket, [parse_ticket(name) for name in names])
@@ -138,10 +139,12 @@ class MarkerStore:
                 return self._fs.read(path, records.SMALL_LIMIT_BYTES)
             raise
 
-    def _link(self, content: bytes, target: str) -> bool:
+    def _link(self, content: bytes, target: str, *, flushed: bool = False) -> bool:
         """Create *target* with *content*, whole and without replace; False when it was there."""
         staged = self._stage.put(content)
         try:
+            if flushed:
+                self._stage.flush(staged)
             return publish(self._fs, staged, target, self._layout.out)
         finally:
             try:

@@ -57,8 +57,11 @@ class PlanLog:
         """Publish *entry* as *number*: **the link** decides. False when another planner has that number."""
         encode = records.encode_close(entry) if isinstance(entry, Close) else records.encode_segment(entry)
         staged = stage.put(encode)
-        self._fs.flush([staged])
+        stage.flush(staged)
         won = publish(self._fs, staged, self._layout.segment(number), self._layout.out)
+        self._fs.flush(
+            [self._layout.segment(number)]
+        )  # done records speak of it by number: it must not come out otherwise
         stage.discard(staged)
         return won
 

@@ -16,6 +16,8 @@ PEERS_WATCHED = 2  # next in the sorted listing: constant cost, and every worker
 OSLOCK_POLL_LOCAL_S = 0.5  # a dead peer on this kernel is noticed within a second; flock costs nothing locally
 OSLOCK_POLL_NETWORK_S = 5.0  # on a network mount each look costs round trips
 
+LATE_S = PATIENCE_S  # a request that a client gave up on may be executed so much later (27 s were measured)
+
 # -- idling -----------------------------------------------------------------------------------------------------------
 IDLE_FIRST_S = 0.05  # the first look after running dry; doubled up to the cap
 IDLE_LOCAL_S = 0.5

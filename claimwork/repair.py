@@ -1,9 +1,9 @@
 """Repair: the steps by which `check` mends a job while workers may be running.
 
-Everything is made in a stage of one's own and linked or renamed from there, as workers do. What must stop counting is renamed
-into ``.claimwork/aside``, under its old name and a random end: nothing is lost, and no name comes back. Tickets offered
-again start at attempt 2 with a fresh nonce, so that their outcomes are settled exclusively. Each step may be repeated;
-dying between two of them leaves a finding for the next check.
+Everything is made in a stage of one's own and linked or renamed from there, as workers do. What must stop counting is
+renamed into ``.claimwork/aside``, under its old name and a random end: nothing is lost, no name comes back. Tickets
+offered again start at attempt 2 with a fresh nonce, so that their outcomes are settled exclusively. Each step may be
+repeated; dying between two of them leaves a finding for the next check.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Repairer:
         self.sweep(worker)
 
     def sweep(self, worker: str) -> None:
-        """Take back what a dead worker held and fence it; see `reaper`. Raises RecordError when it cannot be finished."""
+        """Take back what a dead worker held and fence it, as `reaper` does. RecordError when it cannot be finished."""
         stage, work = self.layout.stage_of(worker), self.layout.work_of(worker)
         for directory in (stage, work):
             own, inside = self.fs.inode(directory), None

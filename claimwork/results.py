@@ -20,7 +20,7 @@ from . import records
 from .errors import Fenced, RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import mirrored, parse_range, range_name
+from .names import mirrored, number_name, parse_range, range_name
 from .policy import INLINE_BYTES
 from .records import Done, Failure, Input, Job, Outcome
 
@@ -43,12 +43,23 @@ class Stage:
 
     def put(self, data: bytes) -> str:
         """Stage *data* under a fresh name. Raises Fenced when peers have removed the directory."""
-        path = self.path()
+        for again in range(_TRIES, 0, -1):
+            path = self.path()  # a new file for each try: what an earlier one left is not to be trusted
+            try:
+                self._fs.stage(path, data)
+            except OSError as error:
+                if again == 1 or error.errno not in (errno.EIO, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT):
+                    raise _fenced_or(error) from error
+            else:
+                return path
+        raise AssertionError
+
+    def flush(self, path: str) -> None:
+        """Make a staged file survive a power loss. Raises Fenced when peers have removed the directory."""
         try:
-            self._fs.stage(path, data)
+            self._fs.flush([path])
         except OSError as error:
             raise _fenced_or(error) from error
-        return path
 
     def holds(self, path: str) -> bool:
         """Whether a staged file is still there, by a fresh listing. Raises Fenced when the directory is gone."""
@@ -185,13 +196,18 @@ class Places:
             result = mirrored(each.path, job.suffix)
             report = mirrored(each.path, ".json")
         else:
-            result = report = each.result
+            result, report = each.result, each.result.removesuffix(job.suffix) + ".json"
         return cls(
             f"{layout.results}/{result}",
             f"{layout.quarantine}/{report}",
             f"{layout.settled_of(segment)}/{index}",
             each.of is not None,
         )
+
+    def directories(self, *, ok: bool) -> set[str]:
+        """Where the names are that make an outcome stand; flushed before it is reported done."""
+        names = [self.result] if ok else [self.quarantine, self.settled]
+        return {name.rpartition("/")[0] for name in names}
 
 
 def settle(fs: Fs, layout: Layout, job: Job, places: Places, staged: str) -> tuple[bool, Outcome]:
@@ -216,6 +232,13 @@ def settled(fs: Fs, layout: Layout, job: Job, places: Places, via: str) -> Outco
         return None
     _withdraw_report(fs, places)
     return adopt(fs, places.result)
+
+
+def settled_indexes(fs: Fs, layout: Layout, segment: int) -> set[int]:
+    """Inputs of a segment that somebody has settled: few, and mostly none; one or two fresh listings."""
+    if number_name(segment) not in fs.names(layout.settled):
+        return set()
+    return {int(name) for name in fs.names(layout.settled_of(segment)) if name.isascii() and name.isdigit()}
 
 
 def _complete(fs: Fs, layout: Layout, job: Job, places: Places, via: str) -> Outcome:

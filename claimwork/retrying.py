@@ -65,10 +65,9 @@ class RetryingFs:
             self._again(lambda: self._fs.mkdir(path), error)
 
     def stage(self, path: str, data: bytes) -> None:
-        try:
-            self._fs.stage(path, data)
-        except OSError as error:
-            self._again(lambda: self._fs.stage(path, data), error)
+        self._fs.stage(
+            path, data
+        )  # the first request may come late and truncate what the second one wrote: see Stage.put
 
     def seal(self, path: str, keep_bytes: int) -> tuple[int, str, bytes | None]:
         return self._fs.seal(path, keep_bytes)  # after a failed fsync the file is not to be trusted

@@ -116,7 +116,11 @@ class StatusReader:
         summary = None
         if state.reduced and state.close is not None:
             summary = read_summary(self._fs, self._layout, state.close[0])
-        blocked = [t for t in ready if t.kind is Kind.REDUCE and t.attempt > job.max_attempts]
+        blocked = [
+            t
+            for t in ready
+            if t.kind is Kind.REDUCE and t.attempt > job.max_attempts and state.close and t.segment == state.close[0]
+        ]
         verdict, words, code = _verdict(
             state,
             left=left,

@@ -7,10 +7,13 @@ worker was lost is run again, with a higher `Attempt.number`. Publication of the
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import importlib
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 from . import records
-from .errors import UsageError
+from .errors import UsageError, mount_fault
 from .records import Job
 
 
@@ -39,7 +42,8 @@ class Lost(Protocol):
 class Attempt:
     """What a task may know about the attempt it is part of; its optional second parameter.
 
-    ``number`` counts from 1 and never repeats for an input; ``input`` is its path below IN; ``size_bytes`` as planned.
+    ``number`` counts from 1 and rises with each failed or lost attempt; a planned stop, or a neighbour's crash, repeats it.
+    ``input`` is its path below IN; ``size_bytes`` as planned.
     """
 
     number: int
@@ -198,16 +202,46 @@ class CommandRunner:
         try:
             # the output of a program with {output} is talk, and goes where the child's own goes
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=stdout, env=environment, check=False)
+            end_orphans()
         except OSError as error:
             raise CommandFailed(f"cannot start {argv[0]!r}: {error.strerror}") from None
         finally:
             if stdout is not None:
                 stdout.close()
+        if os.path.isdir(staged) and not os.path.islink(staged):
+            shutil.rmtree(staged, ignore_errors=True)  # a stage is flat: nobody else could empty it
         if done.returncode:
+            _mind_the_disk(staged)
             raise CommandFailed(f"{argv[0]!r} {_exit_in_words(done.returncode)}", done.returncode)
         if self._has_output and not os.path.isfile(staged):
             raise CommandFailed(f"{argv[0]!r} exited with 0 but wrote no {{output}}")
         return None
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of whatever its programs leave behind (PR_SET_CHILD_SUBREAPER; Linux only)."""
+    try:
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        pass
+
+
+def end_orphans() -> None:
+    """Kill what a program left running: it could write on into a result that is published by then."""
+    for _ in range(100):  # each round may uncover what those had started
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+                left = [int(pid) for pid in file.read().split()]
+        except OSError:
+            return
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                pass
 
 
 class CommandFailed(Exception):
@@ -216,6 +250,14 @@ class CommandFailed(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _mind_the_disk(staged: str) -> None:
+    """Raise WorkerFault when the disk is full: then it is not the input's fault that a program failed."""
+    directory = os.path.dirname(staged)
+    found = os.statvfs(directory)
+    if not (found.f_bfree if os.geteuid() == 0 else found.f_bavail):
+        raise mount_fault(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), directory)
 
 
 def _replaced(argument: str, path: str, staged: str) -> str:

@@ -2,7 +2,7 @@
 
 A ticket is created in its creator's stage directory and renamed into place, so that a creator that was fenced creates
 nothing more. work/<me> is removed by whoever takes over from a dead worker: a rename that a dead process sent and the
-server has yet to execute then finds no directory (protocol.md, facts 2 and 12).
+server has yet to execute then finds no directory (docs/protocol.md, "Bury a peer").
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RenameStore:
             if len(successors) == 1:
                 self._move(dead, ticket, successors[0])
             else:
-                for each in successors:
+                for each in successors:  # a peer that is slow may offer them once more: they are not first attempts
                     self.offer(each)
                 _unlink(self._fs, self._layout.held_ticket(dead, ticket))
         return len(tickets)

@@ -19,7 +19,7 @@ from . import policy, records
 from .claims import Claims, idle_wait_s
 from .clock import Clock
 from .coverage import Coverage, JobState
-from .errors import ClaimworkError, Exit, Fenced, RecordError
+from .errors import ClaimworkError, Exit, Fenced, RecordError, mount_fault
 from .executor import Crashed, Event, Executor, Faulted, Finished
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
@@ -160,9 +160,16 @@ class Worker:
         self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
         self._mind_quarantine()
-        while self._turn():
-            pass
-        self._leave()
+        try:
+            while self._turn():
+                pass
+        except Fenced:
+            raise
+        except ClaimworkError as error:
+            self._fault = self._fault or error
+        except OSError as error:
+            self._fault = self._fault or mount_fault(error, self._layout.out)
+        self._leave()  # also after a fault: what can be handed back is, and children that lived on would keep this process
         if self._fault is not None:
             raise self._fault
 
@@ -189,7 +196,8 @@ class Worker:
         self._heartbeat.check()
         if self._heartbeat.due_in() <= 0:
             self._beats += 1
-            self._heartbeat.beat(self._record())
+            if not self._heartbeat.beat(self._record()):
+                self._reaper.reset()
             self._mind_quarantine()
         if self._reaper.due_in() <= 0:
             idle = not self._executor.running()
@@ -242,7 +250,9 @@ class Worker:
                 self._idle_rounds += 1
                 return
             self._idle_rounds = 0
-            if ticket.kind is Kind.MAP and ticket.count == 1 and ticket.attempt > self._job.max_attempts:
+            if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
+                self._claims.release(ticket, ticket.successor())
+            elif ticket.kind is Kind.MAP and ticket.count == 1 and ticket.attempt > self._job.max_attempts:
                 self._fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
                 self._executor.start(slot, ticket)
@@ -320,7 +330,8 @@ class Worker:
         ticket, index = event.ticket, event.index
         self._shedding.discard(ticket.name)
         if ticket.kind is not Kind.MAP:
-            self._note_failure(ticket, 0, ticket.kind.name.lower(), event.kind, event.error, event.detail)
+            if ticket.kind is Kind.REDUCE:  # a plan ticket's segment is 0, whose input 0 has its attempts there
+                self._note_failure(ticket, 0, "reduce", event.kind, event.error, event.detail)
             again = ticket.successor(
                 attempt=ticket.attempt + 1, delay_ms=policy.backoff_ms(ticket.attempt + 1, self._job.backoff_s)
             )
@@ -347,9 +358,12 @@ class Worker:
 
     def _fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
         """One attempt of a one-input ticket that I hold failed: back to ready after a back-off, or quarantine."""
+        if self._context.stop.times and not final:  # systemd and Slurm signal what a task has started, too
+            self._claims.release(ticket, ticket.successor())
+            return
         self._tally.failed += 1
         each = self._log.segment(ticket.segment).inputs[ticket.lo]
-        self._note_failure(ticket, ticket.lo, each.path, kind, error, detail)
+        failure = self._note_failure(ticket, ticket.lo, each.path, kind, error, detail)
         again = None if final else policy.after_failure(ticket, ticket.lo, self._job.max_attempts, self._job.backoff_s)
         if again is not None:
             self._claims.release(ticket, again)
@@ -357,7 +371,7 @@ class Worker:
         places = Places.of(self._layout, self._job, ticket.segment, ticket.lo, each)
         outcome = self._existing(places)
         if outcome is None:
-            failures = self._failures(ticket.segment, ticket.lo)
+            failures = self._failures(ticket.segment, ticket.lo) or [failure]
             staged = self._stage.put(
                 records.encode_quarantine(self._job.id, failures, each.path, ticket.segment, ticket.lo)
             )
@@ -379,14 +393,13 @@ class Worker:
             return None
 
     def _write_done(self, ticket: Ticket, outcome: Outcome, places: Places) -> None:
-        place = places.result if outcome.ok else places.quarantine
         write_done(
             self._fs,
             self._layout,
             self._stage,
             ticket.segment,
             {ticket.lo: outcome},
-            [place.rpartition("/")[0]],
+            places.directories(ok=outcome.ok),
         )
 
     def _mind_quarantine(self) -> None:
@@ -401,7 +414,7 @@ class Worker:
                 f"then: claimwork retry {self._layout.out}"
             )
 
-    def _note_failure(self, ticket: Ticket, index: int, name: str, kind: str, error: str, detail: str) -> None:
+    def _note_failure(self, ticket: Ticket, index: int, name: str, kind: str, error: str, detail: str) -> Failure:
         failure = Failure(
             name,
             ticket.segment,
@@ -418,6 +431,7 @@ class Worker:
         target = f"{self._layout.failures_of(ticket.segment)}/{failure_name(index, ticket.attempt)}"
         publish(self._fs, staged, target, self._layout.out)
         self._stage.discard(staged)
+        return failure
 
     def _failures(self, segment: int, index: int) -> list[Failure]:
         directory = self._layout.failures_of(segment)
@@ -426,12 +440,14 @@ class Worker:
             for name in self._fs.names(directory)
             if (found := parse_failure(name)) is not None and found[0] == index
         )
-        return [
-            records.parse_failure(
-                self._fs.read(f"{directory}/{name}", records.SMALL_LIMIT_BYTES), f"{directory}/{name}"
-            )
-            for _, name in attempts
-        ]
+        noted = []
+        for _, name in attempts:
+            path = f"{directory}/{name}"
+            try:
+                noted.append(records.parse_failure(self._fs.read(path, records.SMALL_LIMIT_BYTES), path))
+            except RecordError:
+                pass  # notes are not flushed: a power loss took its content
+        return noted
 
     def _note_planned(self, report: PlanReport) -> None:
         self._setup.say(f"planned {report.added} inputs ({report.known} were planned before)")
@@ -459,7 +475,11 @@ class Worker:
             return False
         if Kind.PLAN in self._setup.kinds:
             return not state.planning and not any(t.kind is Kind.PLAN for t in self._claims.ready())
-        return not self._setup.wait
+        if self._setup.wait:
+            return False
+        return not state.covered or all(
+            t.kind is not Kind.REDUCE for t in self._claims.ready()
+        )  # it may be tried again
 
     def _rescan(self) -> None:
         if not self._setup.rescan or self._clock.monotonic() < self._rescan_at:
@@ -474,13 +494,13 @@ class Worker:
         if now - self._missing_at < policy.MISSING_AFTER_S:
             return
         self._missing_at = now
-        ready = self._claims.ready()
-        blocked = [t for t in ready if t.kind is Kind.REDUCE and t.attempt > self._job.max_attempts]
-        if blocked and state.covered and len(blocked) == sum(t.kind is Kind.REDUCE for t in ready):
-            self._raise_reducer_failed(blocked[0])
+        ready, held = self._claims.ready(), self._coverage.held()
+        reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
+        if reduces and state.covered and all(t.attempt > self._job.max_attempts for t in reduces):
+            self._raise_reducer_failed(reduces[0])
         nonce = f"{self._context.rng.getrandbits(64):016x}"
         missing: list[Ticket] = []
-        kinds = {ticket.kind for ticket in [*ready, *self._coverage.held()]}
+        kinds = {ticket.kind for ticket in [*ready, *held]}
         if Kind.PLAN in kinds:
             pass  # a planner that is slow has yet to offer its tickets: one of these and one of ours would race
         elif state.planning:  # whoever was planning left the log open
@@ -528,10 +548,12 @@ class Worker:
             for ticket in mine.values():
                 self._claims.release(ticket, ticket.successor())
             if remove_directory(self._fs, self._layout.work_of(self._me)):
+                empty_directory(self._fs, self._stage.directory)
+                remove_directory(self._fs, self._stage.directory)
+                self._heartbeat.leave(replace(self._record(), state="left"))
                 break
-        empty_directory(self._fs, self._stage.directory)
-        remove_directory(self._fs, self._stage.directory)
-        self._heartbeat.leave(replace(self._record(), state="left"))
+        else:
+            self._heartbeat.stop()  # something is left here: peers find a beat that stands still, and take it back
         if self._tally.stopped_by:
             self._tally.complete = self._coverage.state().complete
 

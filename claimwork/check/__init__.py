@@ -1,13 +1,14 @@
 """Check: verify a job from what is on the disk alone, and mend what can be mended.
 
-It shares names, layout, records and system calls with the workers and none of their decisions, so that a mistake there
-cannot hide itself here. Sequence: learn the plan; look at every area (workers, tickets, the outcomes of one segment at a
-time, the two result trees, the summaries); wait; look again at the areas that seemed wrong. **A finding is what was
-seen twice, some seconds apart**: what a running job shows in passing is none. Looking changes nothing on the mount.
+It shares names, layout, records and system calls with the workers and none of their decisions, so that a mistake
+there cannot hide itself here. Sequence: learn the plan; look at every area (workers, tickets, the outcomes of one
+segment at a time, the two result trees, the summaries); wait; look again at the areas that seemed wrong. **A finding is
+what was seen twice, some seconds apart**: what a running job shows in passing is none. Looking changes nothing.
 
 With *repair* each confirmed finding is mended as far as it can be, by steps that any number of running workers may
-witness. Nothing is deleted but links to tickets: what must stop counting is set aside in ``.claimwork/aside``. A result is
-never replaced: one that is not what its done record says is refused, and the finding says what a person should do.
+witness. What must stop counting is set aside in ``.claimwork/aside``; only tickets that stand for nothing and what dead
+workers staged are removed. A result is never replaced: one that is not what its done record says is refused, and the
+finding says what a person should do.
 
 Failure rule: whatever bytes or files are on the mount become findings, never an exception. A repair that dies is run
 again. Memory: the names of all results, one byte for each input, and one segment at a time.
@@ -67,7 +68,7 @@ def check(
     progress: Callable[[int], None] | None = None,
     clock: Clock | None = None,
 ) -> CheckReport:
-    """Verify the job in OUT; *progress* is told how many inputs were looked at so far. Waits on *clock* for a second look.
+    """Verify the job in OUT. *progress* is told how many inputs were looked at; *clock* waits for the second look.
 
     With *repair* the findings are those before it; run it again to see what is left.
     """
@@ -161,7 +162,7 @@ def _guarded(area: Area) -> list[Suspicion]:
 
 
 def _mend(disk: Disk, job: Job, looks: _Looks, suspicions: list[Suspicion]) -> list[Finding]:
-    """Mend in the order found, then offer what was opened again; the findings, with what could not be mended after all."""
+    """Mend in the order found, then offer again what was opened; the findings, and what could not be mended."""
     repairer = Repairer(disk.fs, disk.layout, job)
     findings = []
     try:

@@ -1,7 +1,7 @@
 """What the looks share: a finding, what mends it, and careful ways to ask the mount.
 
-Absence is never concluded from one look-up: a name asked for too early stays absent in a cache, so the directory is listed
-afresh first. What is no plain file is never opened further and never followed.
+Absence is never concluded from one look-up: a name asked for too early stays absent in a cache, so the directory is
+listed afresh first. What is no plain file is never opened further and never followed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Content = tuple[int, str, bytes | None]  # size, digest, and the bytes when they
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that should not be. ``repair`` says in words what ``--repair`` does; None: ``what`` says what a person should do."""
+    """Something that should not be. ``repair`` says what ``--repair`` does; None: ``what`` says what a person does."""
 
     code: str
     path: str
@@ -66,7 +66,7 @@ class Disk:
             return []
 
     def file(self, path: str, keep_bytes: int) -> Content | None:
-        """Size, digest and content of a plain file; None when there is nothing. RecordError for anything but a plain file."""
+        """Size, digest, content; None when there is nothing. RecordError for anything but a plain file."""
         try:
             return self.fs.digest(path, keep_bytes)
         except (FileNotFoundError, NotADirectoryError):

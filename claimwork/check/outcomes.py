@@ -97,7 +97,10 @@ class Outcomes:
             elif (
                 number not in self._plan.segments and number not in self._plan.broken and self._disk.done_ranges(number)
             ):
-                what = f"speaks of a segment that was never planned; if {layout.segment(number)!r} was lost, restore it, else move this away"
+                what = (
+                    "speaks of a segment that was never planned; "
+                    f"if {layout.segment(number)!r} was lost, restore it, else move this away"
+                )
                 found.append(Suspicion(Finding("done-unknown", layout.done_of(number), what, None)))
         return found
 
@@ -153,8 +156,9 @@ class Outcomes:
         if not same:
             said = oks[0].outcome
             what = (
-                f"has {content[0]} bytes with digest {content[1]}, and was published with {said.size_bytes} and {said.digest}: "
-                f"somebody changed it. Put the original back, or move this file away; {_CHANGED}"
+                f"has {content[0]} bytes with digest {content[1]}, "
+                f"and was published with {said.size_bytes} and {said.digest}: somebody changed it. "
+                f"Put the original back, or move this file away; {_CHANGED}"
             )
             found.append(Suspicion(Finding("result-altered", at.result, what, None)))
             return UNVERIFIED
@@ -167,7 +171,7 @@ class Outcomes:
         if at.settled is not None and self._is_report(at, at.settled):
             what = f"says that {at.each.path!r} is quarantined, and its result stands"
             finding = Finding("settled-disagrees", at.settled, what, "it is set aside: a result outranks a report")
-            found.append(Suspicion(finding, _asider(at.settled)))
+            found.append(Suspicion(finding, set_aside(at.settled)))
         return OK
 
     def _without_result(self, at: _At, found: list[Suspicion]) -> int:
@@ -180,30 +184,28 @@ class Outcomes:
         if at.settled is not None and not self._is_report(at, at.settled):
             what = f"is no report of {at.each.path!r}, which is quarantined by its done record"
             finding = Finding("settled-disagrees", at.settled, what, "it is set aside")
-            found.append(Suspicion(finding, _asider(at.settled)))
+            found.append(Suspicion(finding, set_aside(at.settled)))
         return state
 
     def _look_at_report(self, at: _At, found: list[Suspicion]) -> int:
         content = self._content(at.report, records.SMALL_LIMIT_BYTES, found)
         if isinstance(content, int):
             return content
-        reason = at.claims[0].outcome.reason
+        fits = self._fits(at)
+        if content is not None and content[2] is not None and fits(content[2]):
+            return QUARANTINED
+        how = "it is written again from the record of its attempts"
         if content is None:
-            what = f"the quarantine report of {at.each.path!r} is gone"
-            repair = "it is written again from the record of its attempts"
-            mend: Mend = lambda repairer: repairer.write_report(at.segment, at.index, at.each, at.report, reason)  # noqa: E731
-            found.append(Suspicion(Finding("report-missing", at.report, what, repair), mend))
-        elif content[2] is None or not self._fits(at)(content[2]):
+            finding = Finding("report-missing", at.report, f"the quarantine report of {at.each.path!r} is gone", how)
+        else:
             what = f"is not the quarantine report of {at.each.path!r} in this job"
-            repair = "it is set aside and written again from the record of its attempts"
+            finding = Finding("report-damaged", at.report, what, f"it is set aside, and {how.removeprefix('it is ')}")
 
-            def rewrite(repairer: Repairer) -> None:
-                repairer.set_aside(at.report)
-                if at.settled is not None and not self._is_report(at, at.settled):
-                    repairer.set_aside(at.settled)
-                repairer.write_report(at.segment, at.index, at.each, at.report, reason)
+        def rewrite(repairer: Repairer) -> None:
+            repairer.set_aside(at.report)
+            repairer.write_report(at.segment, at.index, at.each, at.report, at.claims[0].outcome.reason)
 
-            found.append(Suspicion(Finding("report-damaged", at.report, what, repair), rewrite))
+        found.append(Suspicion(finding, rewrite))
         return QUARANTINED
 
     def _content(self, path: str, keep_bytes: int, found: list[Suspicion]) -> Content | int | None:
@@ -289,5 +291,6 @@ def _reopener(number: int, record: tuple[int, int]) -> Mend:
     return lambda repairer: repairer.reopen(number, [record])
 
 
-def _asider(path: str) -> Mend:
+def set_aside(path: str) -> Mend:
+    """The step that takes a file out of its place."""
     return lambda repairer: repairer.set_aside(path)

@@ -47,7 +47,10 @@ class Summaries:
                 self._disk.note(f"{layout.summaries}/{name}", "is no summary; it is left alone")
             elif number not in self._plan.closes:
                 if number not in self._plan.broken:
-                    what = f"is of a generation that was never closed; if {layout.segment(number)!r} was lost, restore it, else move this away"
+                    what = (
+                        "is of a generation that was never closed; "
+                        f"if {layout.segment(number)!r} was lost, restore it, else move this away"
+                    )
                     found.append(Suspicion(Finding("summary-unknown", f"{layout.summaries}/{name}", what, None)))
             else:
                 summary = self._sound(number, found)
@@ -94,7 +97,7 @@ class Summaries:
         return None
 
     def _counts(self, entry: int) -> _Counts:
-        """What the generation that *entry* closes and those before it come to, each input as it was planned last by then."""
+        """What all generations up to the close *entry* come to, each input as it was planned last by then."""
         inputs = results = quarantined = 0
         is_known = self._plan.is_whole
         for number, count in self._plan.segments.items():

@@ -1,8 +1,8 @@
 """Tickets: every planned input is in one, or done; none stands for what was never planned.
 
 One that moves while the directories are listed is missed, or seen under two names; the second look tells. With marker
-claims a ticket stays in ready/ and its lock is for ever: if nobody announces that it holds it, it can never be claimed and
-counts for nothing.
+claims a ticket stays in ready/ and its lock is for ever: if nobody announces that it holds it, it can never be claimed
+and counts for nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Tickets:
         return found
 
     def offer_open(self, repairer: Repairer) -> Iterator[tuple[str, str]]:
-        """Offer what no ticket and no done record covers in the segments that were opened, and undo summaries of theirs.
+        """Offer what no ticket and no done record covers in the segments that were opened; set their summaries aside.
 
         Yields what could not be done: a path and why.
         """

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from claimwork.errors import RecordError
 
 from .disk import Disk, Finding, Suspicion
-from .outcomes import OK, OPEN, not_plain
+from .outcomes import OK, OPEN, not_plain, set_aside
 from .plan import Names, Plan
 
 
@@ -45,7 +45,7 @@ class Trees:
                 finding = Finding(
                     "both", path, "is a quarantine report beside a result", "it is set aside: a result outranks it"
                 )
-                found.append(Suspicion(finding, lambda repairer, path=path: repairer.set_aside(path)))  # type: ignore[misc]
+                found.append(Suspicion(finding, set_aside(path)))
         self._note_foreign(root, self._plan.reports)
         return found
 

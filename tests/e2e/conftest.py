@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 PROGRAM = str(Path(sys.executable).parent / "claimwork")
-LIMIT_S = 60.0  # nothing here takes a tenth of it, but the machine may be busy
+LIMIT_S = 30.0  # nothing here takes a tenth of it, but the machine may be busy
 NOBODY = 65534
 
 # Tasks that tests steer by files: `hold` runs until `go` exists, and says in `runs` who ran what for the n-th time.
-TASKS = '''
+TASKS = """
 import os, signal, time
 from pathlib import Path
 from claimwork import GiveUp, task
@@ -39,6 +39,9 @@ def wait_for(name):
 
 def size(path):
     return path.stat().st_size
+
+def text(path):
+    return path.read_text()
 
 @task
 def hold(path, attempt):
@@ -80,8 +83,35 @@ def troubled(path, attempt):
             raise GiveUp("there is no point")
     return path.stat().st_size
 
+@task
+def both(path, attempt):
+    hold.function(path, attempt)
+    return troubled.function(path, attempt)
+
+@task
+def slow_trouble(path, attempt):
+    time.sleep(0.01)
+    return troubled.function(path, attempt)
+
+@task
+def second_time(path, attempt):
+    if attempt.number == 1:
+        raise RuntimeError("not yet")
+    return attempt.number
+
+@task
+def bad_reducer(path):
+    said("runs", 0, 0, 1, path.name)
+    return path.stat().st_size
+
+@bad_reducer.reducer
+def _(results):
+    if (HERE / "mended").exists():
+        return {"sum": sum(each.value for each in results)}
+    raise KeyError("words")
+
 not_callable = 7
-'''
+"""
 
 
 @dataclass(frozen=True)

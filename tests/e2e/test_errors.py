@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,9 +59,7 @@ def test_input_that_is_a_file_is_named(bench: Bench, command: str) -> None:
         ("worker", "in/deep", "in", "lies inside OUT"),
     ],
 )
-def test_input_and_output_must_be_apart(
-    bench: Bench, command: str, given_in: str, given_out: str, words: str
-) -> None:
+def test_input_and_output_must_be_apart(bench: Bench, command: str, given_in: str, given_out: str, words: str) -> None:
     """IN and OUT that are one directory, or one inside the other, are refused before anything is written."""
     bench.put("deep/x")
     (bench.root / "link").symlink_to("in")
@@ -173,7 +172,7 @@ def test_a_job_that_cannot_be_read_is_left_alone(
         (["--timeout", "0"], "--timeout must be more than 0 seconds"),
         (["--timeout", "-1"], "--timeout must be more than 0 seconds"),
         (["--timeout", "nan"], "--timeout"),
-        (["--timeout", "soon"], "'soon' is not a valid float"),
+        (["--timeout", "soon"], "--timeout"),
         (["--slots", "0"], "--slots"),
         (["--max-attempts", "0"], "--max-attempts"),
         (["--backoff", "-1"], "--backoff"),
@@ -200,7 +199,15 @@ def test_options_that_cannot_be_meant(bench: Bench, options: list[str], words: s
 
 @pytest.mark.parametrize(
     "args",
-    [("run", "in"), ("status",), ("worker",), ("worker", "in"), ("nonsense",), ("status", "out", "more"), ("why", "out")],
+    [
+        ("run", "in"),
+        ("status",),
+        ("worker",),
+        ("worker", "in"),
+        ("nonsense",),
+        ("status", "out", "more"),
+        ("why", "out"),
+    ],
     ids=" ".join,
 )
 def test_arguments_that_are_missing_or_too_many(bench: Bench, args: tuple[str, ...]) -> None:
@@ -257,7 +264,9 @@ def test_joining_where_no_job_ever_appears(bench: Bench) -> None:
 
     line = bench.fails(12, "worker", "in", "out", "--join", "--join-timeout", "0.2", "-q")
 
-    assert line.startswith(f"claimwork: no job appeared in {str(bench.out)!r} within 0.2 s: is the right directory mounted")
+    assert line.startswith(
+        f"claimwork: no job appeared in {str(bench.out)!r} within 0.2 s: is the right directory mounted"
+    )
     assert not bench.out.exists()
 
 
@@ -349,17 +358,21 @@ def test_a_job_that_this_user_cannot_read(open_bench: Bench) -> None:
         assert "permission is denied" in open_bench.fails(12, *args, uid=NOBODY)
 
 
-def test_a_full_disk_loses_nothing(bench: Bench, small_disk: Callable[..., None]) -> None:
+@pytest.mark.parametrize("how", [["--task", "tasks:text"], ["--command", "cat {input}"]], ids=["task", "command"])
+def test_a_full_disk_loses_nothing(bench: Bench, small_disk: Callable[..., None], how: list[str]) -> None:
     """When the disk is full the run ends with 12; with more room the next one finishes, and nobody was charged."""
     names = [f"{number:02d}" for number in range(40)]
     bench.put(*names, text="x" * 60_000)
 
-    line = bench.fails(12, "run", "in", "out", "--slots", "2", "-q", "--command", "cat {input}")
+    ended = bench.ok("run", "in", "out", "--slots", "1", "-q", *how, code=12)
 
+    *talk, line = ended.stderr.splitlines()
+    assert talk in ([], ["cat: write error: No space left on device"])
+    assert line.startswith("claimwork: cannot write ")
     assert "no space is left on the device; free some space, then start workers again: nothing was lost" in line
     assert bench.inside("failures") == []
     assert bench.reports() == {}
-    assert json.loads(bench.call("status", "out", "--json").stdout)["verdict"] == "STALLED"
+    assert bench.status()["verdict"] == "STALLED"
     small_disk("size=20m")
     bench.run("-q")
     assert bench.export() == dict.fromkeys(names, "x" * 60_000)
@@ -369,10 +382,7 @@ def test_a_full_disk_loses_nothing(bench: Bench, small_disk: Callable[..., None]
 def test_a_disk_that_is_full_from_the_start(bench: Bench, small_disk: Callable[..., None]) -> None:
     """A job cannot even be created on a full disk, and can be once there is room."""
     bench.put("x")
-    with open(bench.out / "ballast", "wb") as ballast, pytest.raises(OSError, match="No space"):
-        while True:
-            ballast.write(b"\0" * 4096)
-            ballast.flush()
+    subprocess.run(["dd", "if=/dev/zero", f"of={bench.out}/ballast", "bs=4096"], capture_output=True, check=False)
 
     for command in ("run", "plan", "worker"):
         assert "no space is left" in bench.fails(12, command, "in", "out", "-q")
@@ -406,7 +416,6 @@ def test_an_output_that_vanishes_under_a_worker(bench: Bench) -> None:
     bench.put("held", "other")
     bench.plan("--task", "tasks:hold")
     worker = bench.worker("--quiet")
-    bench.wait_for_run("held") if any(ran.input == "held" for ran in bench.runs()) else None
     bench.wait_for_run("held")
     shutil.rmtree(bench.out, ignore_errors=True)
     bench.say("go")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,13 @@ def nothing_is_held(bench: Bench) -> bool:
     leftovers = {name: bench.inside(name) for name in ("work", "live", "dead", "stage", "oslock")}
     assert not any(leftovers.values()), leftovers
     return True
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM by now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("claims", ["rename", "marker"])
@@ -129,8 +137,7 @@ def test_an_idle_worker_stops_at_once(bench: Bench) -> None:
 def test_a_worker_that_waits_for_a_job_stops_at_once(bench: Bench) -> None:
     """SIGTERM while --join waits ends the worker with 143."""
     worker = bench.worker("--join")
-    wait_until(lambda: b"SigCgt" in open(f"/proc/{worker.pid}/status", "rb").read(), "the start")
-    time.sleep(0.7)
+    wait_until(lambda: catches_sigterm(worker.pid), "the start")
 
     worker.terminate()
 
@@ -178,7 +185,7 @@ def test_run_drains_like_a_worker(bench: Bench, number: int, code: int, whom: st
 
 
 def test_a_program_that_was_told_to_stop_as_well_is_not_charged(bench: Bench) -> None:
-    """systemd and Slurm send SIGTERM to the programs that a task runs too: the input goes back uncharged."""
+    """Where SIGTERM goes to the programs that a task runs too, the input goes back uncharged."""
     bench.put("a", "b")
     (bench.root / "tool").write_text('#!/bin/sh\necho 0 0 1 x >>runs\n[ -e go ] || exec sleep 600\nwc -c <"$1"\n')
     (bench.root / "tool").chmod(0o755)

@@ -27,6 +27,7 @@ ERROR_IDS = [f"{errno.errorcode[code]}{'' if executed else ' not'} executed" for
 
 
 def everything(_: Ticket) -> bool:
+    """Any ticket will do."""
     return True
 
 
@@ -39,6 +40,7 @@ def claimable(peer: Peer) -> list[Ticket]:
 
 
 def held(peer: Peer) -> list[Ticket]:
+    """What a worker holds, in a fixed order."""
     return sorted(peer.store.held(), key=lambda each: each.name)
 
 
@@ -62,6 +64,7 @@ def bury(fs: Fs, layout: Layout, peer: Peer, dead: Peer) -> None:
 
 
 def ranges(tickets: list[Ticket]) -> list[tuple[int, int, int]]:
+    """Tickets as far as a test cares: inputs and attempt."""
     return sorted((each.lo, each.hi, each.attempt) for each in tickets)
 
 

@@ -12,7 +12,7 @@ from claimwork.errors import Fenced
 from claimwork.fs import Fs
 from claimwork.heartbeat import Heartbeat, Watch, live_workers
 from claimwork.layout import Layout
-from claimwork.records import BEAT_BYTES, BeatRecord, encode_beat, parse_beat
+from claimwork.records import BEAT_BYTES, BeatRecord, parse_beat
 from claimwork.testing import FaultyFs, HookedFs, ManualClock
 
 T = 75.0
@@ -21,6 +21,7 @@ RECORD = BeatRecord(ALICE, 0, boot="kernel", host="h", started_at=1.0)
 
 
 def started(fs: Fs, layout: Layout, clock: ManualClock, worker: str = ALICE, jitter: float = 0.5) -> Heartbeat:
+    """A heartbeat that has begun."""
     heartbeat = Heartbeat(fs, layout, clock, T, jitter)
     heartbeat.start(replace(RECORD, worker=worker))
     return heartbeat

@@ -16,10 +16,12 @@ from claimwork.testing import FaultyFs, PausingFs
 
 
 def segment(name: str, previous: int | None = None) -> Segment:
+    """A log entry of one input."""
     return Segment([Input(name, 1)], [(0, 1, 1, 1, 0)], previous)
 
 
 def stage_of(fs: Fs, layout: Layout, number: int) -> Stage:
+    """A planner's stage."""
     fs.mkdir(layout.stage_of(f"{number:032x}"))
     return Stage(fs, layout, f"{number:032x}", "p")
 
@@ -28,7 +30,7 @@ def test_entries_come_back_in_order(mount: tuple[Fs, str], layout: Layout) -> No
     """What was appended is read, whole and numbered."""
     fs = mount[0]
     log, stage = PlanLog(fs, layout), stage_of(fs, layout, 1)
-    entries = [segment("a"), Close(1, None, [(0, 1, 1)], retried=0), segment("b", previous=1)]
+    entries: list[Segment | Close] = [segment("a"), Close(1, None, [(0, 1, 1)], retried=0), segment("b", previous=1)]
     for number, entry in enumerate(entries):
         assert log.append(number, entry, stage)
 

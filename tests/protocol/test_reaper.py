@@ -34,6 +34,7 @@ class Member:
 
 
 def join(layout: Layout, peer: Peer, clock: ManualClock, boot: str = "") -> Member:
+    """Let a peer beat."""
     me = BeatRecord(peer.id, 0, boot=boot)
     heartbeat = Heartbeat(peer.fs, layout, clock, T, 0.5)
     heartbeat.start(me)
@@ -51,6 +52,7 @@ def watch_for(member: Member, seconds: float, *, idle: bool = True) -> None:
 
 
 def claim_all(claims: Claims) -> list[Ticket]:
+    """Everything that can be had."""
     got = []
     while ticket := claims.next(lambda _: True):
         got.append(ticket)
@@ -58,6 +60,7 @@ def claim_all(claims: Claims) -> list[Ticket]:
 
 
 def ranges(tickets: list[Ticket]) -> list[tuple[int, int, int]]:
+    """Tickets as far as a test cares: inputs and attempt."""
     return sorted((each.lo, each.hi, each.attempt) for each in tickets)
 
 
@@ -75,6 +78,7 @@ def dead_worker(layout: Layout, peer: MakePeer, fs: Fs, clock: ManualClock, numb
 
 
 def assert_buried(fs: Fs, layout: Layout, dead: Peer) -> None:
+    """Nothing of it is left but its last record."""
     for directory in (layout.live, layout.dead, layout.work, layout.stage):
         assert dead.id not in fs.names(directory)
     assert dead.id in fs.names(layout.left)
@@ -98,9 +102,7 @@ def test_a_silent_worker_is_buried(peer: MakePeer, mount: tuple[Fs, str], layout
     bob.heartbeat.stop()
 
 
-def test_a_dead_worker_on_my_kernel_is_buried_at_once(
-    peer: MakePeer, mount: tuple[Fs, str], layout: Layout
-) -> None:
+def test_a_dead_worker_on_my_kernel_is_buried_at_once(peer: MakePeer, mount: tuple[Fs, str], layout: Layout) -> None:
     """Its OS lock is free: about a second is enough."""
     fs, clock = mount[0], ManualClock()
     bob = join(layout, peer(2), clock, boot="kernel")

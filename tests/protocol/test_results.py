@@ -13,7 +13,18 @@ from claimwork.errors import Fenced, RecordError
 from claimwork.fs import Fs, digest_of
 from claimwork.layout import Layout
 from claimwork.records import Done, Failure, Input, Job, Outcome
-from claimwork.results import Places, Stage, adopt, done_ranges, present, publish, read_done, settle, settled, write_done
+from claimwork.results import (
+    Places,
+    Stage,
+    adopt,
+    done_ranges,
+    present,
+    publish,
+    read_done,
+    settle,
+    settled,
+    write_done,
+)
 from claimwork.testing import Died, FaultyFs, PausingFs
 
 ME, PEER = f"{1:032x}", f"{2:032x}"
@@ -28,11 +39,13 @@ with_errors = pytest.mark.parametrize(("code", "executed"), ERRORS, ids=ERROR_ID
 
 
 def stage_of(fs: Fs, layout: Layout, worker: str = ME) -> Stage:
+    """A worker's stage."""
     fs.mkdir(layout.stage_of(worker))
     return Stage(fs, layout, worker, "c")
 
 
 def report_of(*failures: Failure) -> bytes:
+    """A quarantine report of `EACH`."""
     return records.encode_quarantine(JOB.id, failures, EACH.path, 0, 0)
 
 
@@ -47,6 +60,7 @@ def through(action: Callable[[], object]) -> object:
 
 
 def calls_of(fs: Fs, action: Callable[[Fs], object]) -> list[str]:
+    """The mutating calls of an action that nothing disturbs."""
     counting = FaultyFs(fs)
     action(counting)
     return counting.calls
@@ -175,6 +189,7 @@ def test_present_believes_listings(mount: tuple[Fs, str], layout: Layout) -> Non
 
 
 def outcomes_on_disk(fs: Fs, places: Places) -> list[bool]:
+    """Whether there is a result, and whether there is a report."""
     return [present(fs, places.result), present(fs, places.quarantine)]
 
 
@@ -350,9 +365,7 @@ def test_a_record_under_another_name_is_refused(mount: tuple[Fs, str], layout: L
 
 
 @with_errors
-def test_write_done_answered_with_an_error(
-    mount: tuple[Fs, str], layout: Layout, code: int, executed: bool
-) -> None:
+def test_write_done_answered_with_an_error(mount: tuple[Fs, str], layout: Layout, code: int, executed: bool) -> None:
     """At each call: tried again, or by the next worker after a fence, the records are there."""
     fs, stage = mount[0], stage_of(mount[0], layout)
     outcomes = {0: OK, 1: BAD, 3: OK}

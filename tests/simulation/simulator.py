@@ -20,7 +20,7 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -31,6 +31,7 @@ from claimwork.child_process import LOST, NEVER, TicketWork
 from claimwork.coverage import Coverage
 from claimwork.errors import ClaimworkError
 from claimwork.executor import Crashed, Event, Running, event_of
+from claimwork.fs import digest_of
 from claimwork.inputs import quarantined, retry
 from claimwork.job import create_job, open_job
 from claimwork.layout import Layout
@@ -40,7 +41,7 @@ from claimwork.records import BeatRecord, Job, loads
 from claimwork.results import Stage, purge_stage
 from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
-from claimwork.task import Attempt
+from claimwork.task import Attempt, Results
 from claimwork.testing import MUTATING, Died, HookedFs, MemoryServer
 from claimwork.worker import Context, Setup, Stop, Tally, run_worker
 
@@ -49,8 +50,8 @@ ERRORS = (errno.EIO, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT)
 RETRANSMITTED = {"link": errno.EEXIST, "rename": errno.ENOENT, "unlink": errno.ENOENT, "rmdir": errno.ENOENT}
 
 
-class Violation(AssertionError):
-    """An invariant does not hold."""
+class Violation(BaseException):
+    """An invariant does not hold. Nothing in the shipping code may catch it."""
 
 
 @dataclass
@@ -119,8 +120,13 @@ class Server(MemoryServer):
             self.published[target] = (node.data, node.inode)
 
     def rename(self, source: str, target: str) -> None:
-        if source in self.published or target in self.published:
-            raise Violation(f"{source} -> {target}: a published name is moved or replaced")
+        if source in self.published or target in self.published or target.startswith(f"{OUT}/results/"):
+            raise Violation(f"{source} -> {target}: a published name is made, moved or replaced by a rename")
+        if source.startswith(f"{OUT}/.claimwork/dead/"):
+            dead = source.rpartition("/")[2]
+            for kind in ("stage", "work"):
+                if self.inode(f"{OUT}/.claimwork/{kind}/{dead}") is not None:
+                    raise Violation(f"the grave of {dead} is closed, and its {kind} directory is still there")
         super().rename(source, target)
 
     def unlink(self, path: str) -> None:
@@ -198,7 +204,7 @@ class SimFs(HookedFs):
             world.strike(process, fault, op, function, args)  # raises, kills, or only delays
         process.pending = None
         try:
-            result = self._through_caches(op, function, args)
+            result = self._through_caches(op, function, args, answered=fault != "reply")
         except OSError as error:
             if world.history is not None:
                 world.note(process, op, args, f"! {errno.errorcode.get(error.errno or 0, error)}")
@@ -213,7 +219,7 @@ class SimFs(HookedFs):
             raise Died
         return result
 
-    def _through_caches(self, op: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def _through_caches(self, op: str, function: Callable[..., Any], args: tuple[Any, ...], *, answered: bool) -> Any:
         host, now, stale_s = self._process.host, self._world.now, self._world.case.profile.stale_s
         path = args[0] if args and isinstance(args[0], str) else ""
         if op == "names":
@@ -226,7 +232,7 @@ class SimFs(HookedFs):
                 raise OSError(errno.ENOENT, "stale", path)
             result = function(*args)
             for each in args[:2]:
-                if isinstance(each, str):
+                if answered and isinstance(each, str):
                     host.forget(each)
             return result
         if op in ("flush", "write_beat", "try_lock"):
@@ -251,7 +257,7 @@ class SimFs(HookedFs):
             if stale_s:
                 host.absent[path] = now + stale_s
             raise
-        if op in ("unlink", "rmdir"):
+        if answered and op in ("unlink", "rmdir"):
             host.forget(path)
         return result
 
@@ -386,10 +392,10 @@ class World:
                     self.kill(each, late=self.rng.random() < 0.5)
                 raise Died
             case "pause":
-                process.wake_at = self.now + self.rng.choice([5.0, 60.0, 100.0, 400.0, 7200.0])
+                process.wake_at = self.now + self.rng.choice([5.0, 60.0, 100.0, 200.0])
                 self.hub.switch()
             case "pause host":
-                until = self.now + self.rng.choice([60.0, 100.0, 400.0, 7200.0])
+                until = self.now + self.rng.choice([60.0, 100.0, 200.0, 7200.0])
                 for each in self.processes:
                     if each.host is process.host:
                         each.wake_at = max(each.wake_at, until)
@@ -422,7 +428,11 @@ class World:
         def main(process: Process) -> None:
             fs = RetryingFs(process.fs, host)
             identity = BeatRecord(
-                worker=f"{self.rng.getrandbits(128):032x}", beat=0, boot=host.name, host=host.name, started_at=host.time()
+                worker=f"{self.rng.getrandbits(128):032x}",
+                beat=0,
+                boot=host.name,
+                host=host.name,
+                started_at=host.time(),
             )
             executors: list[SimExecutor] = []
 
@@ -430,19 +440,33 @@ class World:
                 executors.append(SimExecutor(self, process, worker, self.case.slots))
                 return executors[-1]
 
-            process.on_death = lambda: [each.orphan() for each in executors] and None
+            def orphan_all() -> None:
+                for each in executors:
+                    each.orphan()
+
+            process.on_death = orphan_all
             try:
                 job = open_job(fs, self.layout) or create_job(fs, self.layout, self.job, identity.worker)
                 context = Context(
-                    fs, self.layout, job, host, Random(self.rng.random()), identity, make_executor, Setup(grace_s=8.0), stop
+                    fs,
+                    self.layout,
+                    job,
+                    host,
+                    Random(self.rng.random()),
+                    identity,
+                    make_executor,
+                    Setup(grace_s=8.0),
+                    stop,
                 )
                 self.tallies.append(run_worker(context))
-            except (ClaimworkError, OSError) as error:  # exit 12 and the like: everything it held is handed back or reclaimed
+            except (
+                ClaimworkError,
+                OSError,
+            ) as error:  # exit 12 and the like: everything it held is handed back or reclaimed
                 if self.history is not None:
                     self.history.append(f"{self.now:9.2f} {process.name:12} EXIT {type(error).__name__} {error}")
                 process.fs.die()
-                for each in executors:
-                    each.orphan()
+                orphan_all()
 
         return Process(self, f"worker{len(self.stops)}", host, main)
 
@@ -542,11 +566,20 @@ class SimExecutor:
             fs = RetryingFs(process.fs, process.host)
             runner = SimRunner(world, process)
             work = TicketWork(
-                fs, world.layout, world.job, worker, prefix, "/in", process.host, progress, lambda _job: runner, world_list
+                fs,
+                world.layout,
+                world.job,
+                worker,
+                prefix,
+                "/in",
+                process.host,
+                progress,
+                lambda _job: runner,
+                world_list,
             )
             answer = json.loads(json.dumps(work.run(ticket)))
             if at.process is process and not process.dead:
-                at.ticket, at.process = None, None
+                at.process = None
                 self._post(event_of(slot, ticket, answer))
 
         def world_list(_root: str, _job: Job, _skip: Callable[[str], None]) -> Iterator[tuple[str, int]]:
@@ -555,8 +588,8 @@ class SimExecutor:
         def died() -> None:
             if at.process is process_:
                 index = progress.index if progress.index >= 0 else None
-                at.ticket, at.process = None, None
-                self._post(Crashed(slot, ticket, "crash", "killed", "", index), purge=prefix)
+                at.process = None
+                self._post(Crashed(slot, ticket, "crash", "killed", "", index))
 
         at.process = process_ = Process(world, f"{self._parent.name}.{prefix}", self._parent.host, main)
         process_.on_death = died
@@ -569,6 +602,7 @@ class SimExecutor:
             self._world.sleep(timeout_s)
         events, self._inbox = self._inbox, []
         for event in events:
+            self._slots[event.slot].ticket = None  # busy until its event is collected, as in the real one
             if isinstance(event, Crashed):
                 purge_stage(self._fs(), self._world.layout, self._worker, f"{event.slot}-")
         return events
@@ -579,6 +613,7 @@ class SimExecutor:
             if slot.ticket is not None:
                 tickets.append(slot.ticket)
                 process, slot.process, slot.ticket = slot.process, None, None
+                self._inbox.clear()
                 slot.progress.stop = LOST
                 if process is not None:
                     self._world.kill(process, late=self._world.rng.random() < 0.5)
@@ -595,7 +630,7 @@ class SimExecutor:
     def _fs(self) -> RetryingFs:
         return RetryingFs(self._parent.fs, self._parent.host)
 
-    def _post(self, event: Event, purge: str | None = None) -> None:
+    def _post(self, event: Event) -> None:
         self._inbox.append(event)
         self._parent.wake_at = min(self._parent.wake_at, self._world.now)
 
@@ -606,6 +641,7 @@ class SimRunner:
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
+        self.reduce: Callable[[Results], Any] = lambda results: [each.value for each in results]
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
         name = path.rpartition("/")[2]
@@ -616,10 +652,6 @@ class SimRunner:
             raise Died
         self._world.sleep(self._world.rng.choice([0.001, 0.01, 1.0]) if not name.startswith("slow") else 40.0)
         return json.dumps([name, self._world.rng.getrandbits(32)]).encode() + b"\n"
-
-    @staticmethod
-    def reduce(results: Iterable[Any]) -> list[Any]:
-        return [each.value for each in results]
 
 
 # -- one schedule -----------------------------------------------------------------------------------------------------
@@ -702,6 +734,7 @@ def check_world(world: World) -> None:
         value = loads(server.read(f"{layout.results}/{name}.json", 1 << 20), name)
         if value[0] != name or name.startswith(("bad", "kill")):
             raise Violation(f"the result of {name} is {value}")
+    _check_done(world)
     _check_reports(world, reports)
     _check_summary(world, planned, results, reports)
 
@@ -722,6 +755,21 @@ def _planned(world: World) -> list[str]:
     if set(seen) != set(world.inputs) & set(seen) or not set(world.case.inputs) <= set(seen):
         raise Violation(f"inputs {world.inputs} were given, {seen} were planned")
     return seen
+
+
+def _check_done(world: World) -> None:
+    """Every done record tells the truth about its inputs."""
+    server, layout = world.server, world.layout
+    for number in server.names(layout.done):
+        inputs = loads(server.read(f"{layout.plan}/{number}", 1 << 30), number)["inputs"]
+        for name in server.names(f"{layout.done}/{number}"):
+            done = loads(server.read(f"{layout.done}/{number}/{name}", 1 << 30), name)
+            for row, outcome in zip(inputs[done["lo"] : done["hi"]], done["outcomes"], strict=True):
+                result = f"{layout.results}/{row[0]}.json"
+                if outcome[0] == "ok" and (
+                    server.inode(result) is None or outcome[2] != digest_of(server.read(result, 1 << 20))
+                ):
+                    raise Violation(f"done record {number}/{name} has another digest than the result of {row[0]}")
 
 
 def _check_reports(world: World, reports: set[str]) -> None:
@@ -748,7 +796,9 @@ def _check_summary(world: World, planned: list[str], results: set[str], reports:
         raise Violation(f"the summary counts {shown}, the results are {values}")
     counts = (summary["inputs"], summary["results"], summary["quarantined"])
     if counts != (len(planned), len(results), len(reports)):
-        raise Violation(f"the summary counts {counts} of {len(planned)} inputs, {len(results)} results, {len(reports)} reports")
+        raise Violation(
+            f"the summary counts {counts} of {len(planned)} inputs, {len(results)} results, {len(reports)} reports"
+        )
 
 
 def replay(seed: int, **options: Any) -> list[str]:

@@ -655,14 +655,13 @@ def test_a_damage_to_a_job_at_rest_is_named_and_mended_or_refused(
         assert (report.findings, report.complete, report.results) == ([], True, len(NAMES) - 1)
 
 
-def test_an_input_quarantined_because_its_place_is_taken_is_as_it_should_be(planned: Site) -> None:
-    """The worker gave it up for that reason; the note says what to do, and there is nothing to repair."""
-    os.mkdir(planned.result("a.txt"))
-    planned.work()
-    report = planned.check()
+def test_what_takes_the_place_of_a_quarantined_inputs_result_is_a_note(finished: Site) -> None:
+    """It may be why the input was given up; the note says what to do, and there is nothing to repair."""
+    os.mkdir(finished.result("b/bad"))
+    report = finished.check()
 
-    assert (report.findings, report.quarantined, report.complete) == ([], 2, True)
-    assert [each.path for each in report.notes] == [planned.result("a.txt")]
+    assert (report.findings, report.quarantined, report.complete) == ([], 1, True)
+    assert [each.path for each in report.notes] == [finished.result("b/bad")]
 
 
 def test_a_marker_that_nobody_announces_loses_its_ticket(planned: Site) -> None:
@@ -799,7 +798,7 @@ def _dies_at(site: Site, at: int) -> bool:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_bytes_are_on_the_mount_the_check_only_reports(finished: Site, seed: int) -> None:
-    """Each record in turn is cut, flipped or replaced: findings or none, never an exception, with and without repair."""
+    """Records are cut, flipped or replaced, one after the other: findings or none, never an exception."""
     rng = Random(seed)
     files = [os.path.join(top, name) for top, _, names in os.walk(finished.layout.out) for name in names]
     for path in rng.sample(sorted(files), 12):

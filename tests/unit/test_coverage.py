@@ -33,12 +33,15 @@ class World:
         self.worker = f"{1:032x}"
         self.server.mkdir(self.layout.stage_of(self.worker))
         self.server.mkdir(self.layout.work_of(self.worker))
+        self.server.stage(self.layout.live_of(self.worker), b"")
         self.stage = Stage(self.server, self.layout, self.worker, "w")
         self.store = RenameStore(self.server, self.layout, self.worker, self.stage)
         self.claims = Claims(self.server, self.layout, self.store, ManualClock(), Random(0))
         self.log = PlanLog(self.server, self.layout)
         self.coverage = Coverage(self.server, self.layout, self.log)
-        self.log.append(0, Segment([Input(str(size), size) for size in (10, 10, 10, 10, 10, 10, 1, 1)], TICKETS), self.stage)
+        self.log.append(
+            0, Segment([Input(str(size), size) for size in (10, 10, 10, 10, 10, 10, 1, 1)], TICKETS), self.stage
+        )
         self.close = Close(1, None, [(0, 8, 62)])
         if closed:
             self.log.append(1, self.close, self.stage)
@@ -51,6 +54,7 @@ class World:
 
 
 def first(nth: int) -> Ticket:
+    """One of the tickets that the segment starts with."""
     lo, hi, size, weight, shard = TICKETS[nth]
     return map_ticket(shard, weight, 0, lo, hi, size)
 
@@ -69,8 +73,8 @@ def test_a_job_goes_through_its_states() -> None:
     """Open, covered, reduced; complete is all of it."""
     world = World()
     states = []
-    for step in (lambda: None, lambda: world.done(*range(7)), lambda: world.done(7)):
-        step()
+    for indexes in [], range(7), [7]:
+        world.done(*indexes)
         states.append(world.coverage.state())
     world.server.stage(world.layout.summary(1), b"")
     states.append(world.coverage.state())
@@ -136,6 +140,16 @@ def test_what_is_in_no_place_is_missing() -> None:
     world = World()
 
     assert world.coverage.missing_tickets(world.claims, NONCE) == [first(nth).again(NONCE) for nth in range(3)]
+
+
+def test_what_nobody_alive_holds_is_missing() -> None:
+    """A ticket under the name of a worker that is neither live nor being buried would stay there for ever."""
+    world = World()
+    world.store.offer(first(1))
+    assert world.store.claim(first(1))
+    assert (4, 6, 2) not in world.missing()
+    world.server.unlink(world.layout.live_of(world.worker))
+    assert (4, 6, 2) in world.missing()
 
 
 def test_what_waits_or_is_held_or_done_is_not_missing() -> None:

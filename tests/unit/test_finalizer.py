@@ -68,7 +68,9 @@ class World:
                 outcome = adopt(self.server, places.result)
             write_done(self.server, self.layout, self.stage, segment, {index: outcome}, [])
 
-    def reduce(self, entry: int, reduce: Callable[[Results], Any], fs: Fs | None = None, number: int = 2) -> Summary | None:
+    def reduce(
+        self, entry: int, reduce: Callable[[Results], Any], fs: Fs | None = None, number: int = 2
+    ) -> Summary | None:
         fs = fs or self.server
         return reduce_generation(fs, self.layout, JOB, self.stage_of(number, fs), entry, reduce)
 
@@ -77,6 +79,7 @@ class World:
 
 
 def pairs(results: Results) -> list[list[Any]]:
+    """A reducer that keeps everything."""
     return [[each.input, each.value] for each in results]
 
 
@@ -138,7 +141,9 @@ def test_recomputing_gives_the_same_bytes(world: World) -> None:
     other.finish(0, c=None)
     other.finish(0, b=b'"' + b"x" * policy.INLINE_BYTES + b'"')
     other.finish(0, a=b'{"n": 1}')
-    write_done(other.server, other.layout, other.stage, 0, {0: Outcome(True, 8, "d", has_value=True, value={"n": 1})}, [])
+    write_done(
+        other.server, other.layout, other.stage, 0, {0: Outcome(True, 8, "d", has_value=True, value={"n": 1})}, []
+    )
     other.reduce(1, pairs)
 
     assert other.server.read(other.layout.summary(1), 9999) == first

@@ -97,7 +97,15 @@ def test_the_kind_of_a_mount() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("ext4", True), ("xfs", True), ("tmpfs", True), ("nfs", True), ("nfs4", True), ("fuse.sshfs", False), ("9p", False)],
+    [
+        ("ext4", True),
+        ("xfs", True),
+        ("tmpfs", True),
+        ("nfs", True),
+        ("nfs4", True),
+        ("fuse.sshfs", False),
+        ("9p", False),
+    ],
 )
 def test_where_rename_is_one_step(kind: str, expected: bool) -> None:
     """Anything unknown gets marker claims."""

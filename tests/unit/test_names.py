@@ -54,7 +54,9 @@ COMPONENTS = (
     st.one_of(
         st.binary(min_size=1, max_size=255),
         st.text(min_size=1, max_size=80).map(lambda text: text.encode("utf-8", "ignore")),
-        st.sampled_from([b"x", b"x.json", b"x.json~", b"x.json~~", b"~", b".json", b"a" * 250, b"a" * 255, b"-", b"\n"]),
+        st.sampled_from(
+            [b"x", b"x.json", b"x.json~", b"x.json~~", b"~", b".json", b"a" * 250, b"a" * 255, b"-", b"\n"]
+        ),
     )
     .filter(lambda name: name not in (b"", b".", b"..") and not set(name) & {0, 0x2F} and len(name) <= 255)
     .map(lambda name: name.decode("utf-8", "surrogateescape"))
@@ -146,7 +148,9 @@ def test_numbers_come_back(number: int) -> None:
     assert parse_number(number_name(number)) == number
 
 
-@pytest.mark.parametrize("name", ["", "1", "00001", "0000001", "00001x", "000001\n", "-00001", "+00001", "00000١", "1e0005"])
+@pytest.mark.parametrize(
+    "name", ["", "1", "00001", "0000001", "00001x", "000001\n", "-00001", "+00001", "00000١", "1e0005"]
+)
 def test_other_names_are_no_numbers(name: str) -> None:
     """One spelling for each."""
     assert parse_number(name) is None

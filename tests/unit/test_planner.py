@@ -72,6 +72,7 @@ def covered(tickets: list[Ticket]) -> list[tuple[int, int]]:
 
 
 def planned(world: World) -> list[tuple[int, int]]:
+    """Every (segment, index) in the plan."""
     return sorted(
         (number, index)
         for number, entry in world.log.entries()
@@ -205,6 +206,7 @@ def test_names_that_a_mount_folds() -> None:
 
 
 def listed(root: Path, **options: object) -> dict[str, int]:
+    """What is found below a directory."""
     return dict(list_inputs(str(root), Job("j", "t", **options), lambda words: None))  # type: ignore[arg-type]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +66,7 @@ def test_missing_is_what_is_not_covered(count: int, covered: list[tuple[int, int
     wanted = set(range(count)) - {index for lo, hi in covered for index in range(lo, hi)}
 
     assert [index for lo, hi in gaps for index in range(lo, hi)] == sorted(wanted)
-    assert all(before[1] < after[0] for before, after in zip(gaps, gaps[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(gaps))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -32,7 +33,11 @@ TEXT = st.one_of(st.text(max_size=20), st.binary(max_size=20).map(lambda raw: ra
 COUNT = st.integers(0, 10**12)
 PATH = TEXT.filter(records.is_input_path)
 JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -66,9 +71,10 @@ JOBS = st.builds(
 
 @st.composite
 def segments(draw: st.DrawFn) -> Segment:
+    """Log entries with inputs, and tickets within them."""
     inputs = draw(st.lists(INPUTS, min_size=1, max_size=5))
     edges = sorted(draw(st.sets(st.integers(0, len(inputs)), min_size=2, max_size=4)))
-    tickets = [(lo, hi, 5, 3, 0) for lo, hi in zip(edges, edges[1:], strict=False)]
+    tickets = [(lo, hi, 5, 3, 0) for lo, hi in itertools.pairwise(edges)]
     return Segment(inputs, tickets, draw(st.none() | COUNT))
 
 
@@ -207,7 +213,9 @@ ODD = st.one_of(
     JSON,
     st.sampled_from(["1.0", "job", "inputs", "close", "rename", ".json", "strict", "9" * 5000 + ".0", "\ud800"]),
     st.sampled_from([10**400, -1, 1e300, True, [[]], [[1, 2, 3]], [["ok", 1, "d"]], [["a", 1]], [["x", 10**400]]]),
-    st.lists(st.lists(st.sampled_from(["ok", "failed", "", "a/..", 1, -1, True, None, 10**30]), max_size=5), max_size=2),
+    st.lists(
+        st.lists(st.sampled_from(["ok", "failed", "", "a/..", 1, -1, True, None, 10**30]), max_size=5), max_size=2
+    ),
 )
 
 
@@ -301,8 +309,20 @@ def test_paths_that_stay(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "expected"),
-    [(".json", True), (".tar.gz", True), (".a1", True), ("", False), (".", False), ("json", False), ("..", False)]
-    + [("." + "a" * 17, False), (".a/b", False), (".é", False), (".a~", False), (".a b", False)],
+    [
+        (".json", True),
+        (".tar.gz", True),
+        (".a1", True),
+        ("", False),
+        (".", False),
+        ("json", False),
+        ("..", False),
+        ("." + "a" * 17, False),
+        (".a/b", False),
+        (".é", False),
+        (".a~", False),
+        (".a b", False),
+    ],
 )
 def test_suffixes(suffix: str, expected: bool) -> None:
     """What may end the name of a result."""

@@ -1,0 +1,47 @@
+"""Real processes struck at their system calls; a spread sample, or all with scripts/crash-sweep --full."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.sweep import COMMANDS, Sweep, Zygote, spread, table
+
+IS_FULL = os.environ.get("CRASH_SWEEP") == "full"
+SAMPLE = {"plan": 14, "worker": 22, "reduce": 8}
+
+pytestmark = pytest.mark.strace
+
+
+@pytest.fixture(params=["disk", "tmpfs"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty directory on each filesystem."""
+    if request.param == "disk":
+        yield tmp_path
+        return
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no tmpfs at /dev/shm: only Linux has one")
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="claimwork-crash-") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize("claims", ["rename", "marker"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_struck_at_its_calls(root: Path, command: str, claims: str) -> None:
+    """Whichever call it dies in, or gets an error from, a fresh worker makes the same summary and nothing is amiss."""
+    zygote = Zygote(root / "zygote.log")
+    try:
+        sweep = Sweep(zygote, root, command, claims)
+        points = sweep.points()
+        for point in points if IS_FULL else spread(points, SAMPLE[command] // (1 if claims == "rename" else 2)):
+            sweep.strike(point)
+    finally:
+        zygote.close()
+
+    print(f"\n{len(points)} points in all\n{table({f'{command}, {claims}, {root}'[:28]: sweep.tally})}")
+    assert not sweep.tally.violations, "\n".join(sweep.tally.violations)
+    assert sweep.tally.strikes > sweep.tally.points * 0.8

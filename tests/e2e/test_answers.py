@@ -1,0 +1,159 @@
+"""The main job, as people run it first: known answers, exactly once, and again when there is more to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.e2e.conftest import Bench
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def count(text: str) -> dict[str, int]:
+    """The definition of the word count."""
+    return {"words": len(text.split()), "letters": sum(each.isalpha() for each in text)}
+
+
+def test_the_known_answer(bench: Bench) -> None:
+    """Two small texts give the counts, the summary and the export that the project promises."""
+    bench.put("test1.txt", text="Hello world\n")
+    bench.put("test2.txt", text="Another test file with text\n")
+
+    ended = bench.run()
+
+    assert json.loads(ended.stdout) == {"inputs": 2, "quarantined": 0, "words": 7, "letters": 33}
+    assert ended.stderr == (
+        "planned 2 new inputs (40 B), 0 were planned before\n"
+        "DONE: every input has its result\n"
+        "2 of 2 done; 40 B of 40 B\n"
+        f"results in {bench.out}/results, summary in {bench.out}/summary.json\n"
+    )
+    assert (bench.out / "summary.json").read_text() == ended.stdout
+    assert bench.results() == ["test1.txt.json", "test2.txt.json"]
+    assert json.loads((bench.out / "results" / "test1.txt.json").read_text()) == {"words": 2, "letters": 10}
+    assert json.loads((bench.out / "results" / "test2.txt.json").read_text()) == {"words": 5, "letters": 23}
+    assert bench.ok("export", "out", "--format", "json").stdout == (
+        '{\n"test2.txt": {"words": 5, "letters": 23},\n"test1.txt": {"words": 2, "letters": 10}\n}\n'
+    )
+    assert bench.is_settled()
+
+
+def test_nothing_to_do(bench: Bench) -> None:
+    """An empty IN is a job with an empty answer, not an error."""
+    ended = bench.run()
+
+    assert json.loads(ended.stdout) == {"inputs": 0, "quarantined": 0, "words": 0, "letters": 0}
+    assert bench.ok("export", "out").stdout.split() == ["{", "}"]
+    assert bench.ok("status", "out").stdout.startswith("DONE: every input has its result\n")
+
+
+def test_the_sample_tree(bench: Bench) -> None:
+    """The texts that scripts/run counts, of many languages and sizes, have the counts of the definition."""
+    shutil.copytree(SAMPLES, bench.inputs, dirs_exist_ok=True)
+    texts = {
+        str(path.relative_to(bench.inputs)): path.read_bytes().decode()
+        for path in bench.inputs.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    wanted = {name: count(text) for name, text in texts.items()}
+
+    ended = bench.run("-q")
+
+    assert bench.export() == wanted
+    assert json.loads(ended.stdout) == {
+        "inputs": len(wanted),
+        "quarantined": 0,
+        "words": sum(each["words"] for each in wanted.values()),
+        "letters": sum(each["letters"] for each in wanted.values()),
+    }
+
+
+def test_ten_thousand_small_files(bench: Bench) -> None:
+    """10 000 files of 1 KiB: every result is there and right; a second run does nothing; ten more files are ten more."""
+    text = ("word " * 205)[:1024]
+    for number in range(10_000):
+        directory = bench.inputs / f"{number % 100:02d}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number}.txt").write_text(text)
+    each = count(text)
+
+    ended = bench.run(limit_s=120)
+
+    first = {"inputs": 10_000, "quarantined": 0, "words": each["words"] * 10_000, "letters": each["letters"] * 10_000}
+    assert json.loads(ended.stdout) == first
+    exported = bench.export()
+    assert len(exported) == 10_000
+    assert all(value == each for value in exported.values())
+    line = (json.dumps(each) + "\n").encode()
+    assert {path.read_bytes() for path in (bench.out / "results").rglob("*.json")} == {line}
+    assert len(bench.results()) == 10_000
+    assert bench.is_settled()
+
+    times = {path: path.stat().st_mtime_ns for path in (bench.out / "results").rglob("*.json")}
+    again = bench.run()
+    assert json.loads(again.stdout) == first
+    assert "nothing to do: all 10000 inputs are settled" in again.stderr
+    assert bench.status()["generation"] == 1
+
+    bench.put(*(f"more/{number}.txt" for number in range(10)))
+    more = bench.run()
+    assert "planned 10 new inputs (120 B), 10000 were planned before" in more.stderr
+    assert json.loads(more.stdout) == {
+        "inputs": 10_010,
+        "quarantined": 0,
+        "words": first["words"] + 20,
+        "letters": first["letters"] + 100,
+    }
+    assert bench.status()["generation"] == 2
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert len(bench.results()) == 10_010
+
+
+def test_inputs_that_change_or_vanish_later(bench: Bench) -> None:
+    """What was planned stands: a changed or removed input keeps its result, and `run` says what it noticed."""
+    bench.put("changed", "removed", "same")
+    bench.run()
+    bench.put("changed", text="a longer text than before\n")
+    (bench.inputs / "removed").unlink()
+
+    ended = bench.run()
+
+    assert "1 inputs have another size than when they were planned; what was planned stands" in ended.stderr
+    assert json.loads(ended.stdout) == {"inputs": 3, "quarantined": 0, "words": 6, "letters": 30}
+
+
+def test_an_input_that_vanishes_before_its_turn(bench: Bench) -> None:
+    """An input that was removed after planning is quarantined as unreadable; the others are done."""
+    bench.put("a", "b", "c", "gone")
+    bench.plan("--max-attempts", "1")
+    (bench.inputs / "gone").unlink()
+
+    bench.run(code=4)
+
+    (report,) = bench.reports().values()
+    assert [(each["kind"], each["error"]) for each in report["attempts"]] == [
+        ("unreadable", "cannot read the input: no such file or directory")
+    ]
+    assert sorted(bench.export()) == ["a", "b", "c"]
+
+
+def test_paths_given_in_any_way(bench: Bench) -> None:
+    """Trailing slashes, dots, links and relative paths all mean the same directories."""
+    bench.put("deep/x")
+    (bench.root / "link").symlink_to("in")
+    bench.ok("run", "./in/", "out/", "-q")
+    bench.put("deep/y")
+
+    ended = bench.ok("run", "link", str(bench.root / "in" / ".." / "out"), "-q")
+
+    assert json.loads(ended.stdout)["inputs"] == 2
+    assert bench.results() == ["deep/x.json", "deep/y.json"]
+
+
+def test_quiet_means_quiet(bench: Bench) -> None:
+    """With --quiet `run` prints the summary, and on stderr nothing but its last words."""
+    bench.put("x")
+
+    assert "planned" not in bench.run("--quiet").stderr
