@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import math
 import os
@@ -18,8 +19,9 @@ import typer
 
 from . import __version__, policy
 from .child_process import die_with_parent
-from .compose import Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
+from .compose import RELAYED, Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
 from .errors import ClaimworkError, Exit, RecordError, UsageError, WorkerFault, mount_fault
+from .fs import decode_path
 from .job import check_paths, default_claims, prepare_out, require_job
 from .names import Kind
 from .records import Job, is_suffix
@@ -177,8 +179,8 @@ def _wanted(mount: Mount, options: dict[str, Any]) -> Job:
         errors=options["errors"],
         suffix=options["suffix"],
         claims=options["claims"] or default_claims(mount.fs.kind),
-        include=options["include"] or [],
-        exclude=options["exclude"] or [],
+        include=[decode_path(os.fsencode(each)) for each in options["include"] or []],
+        exclude=[decode_path(os.fsencode(each)) for each in options["exclude"] or []],
         recurse=options["recurse"],
         hidden=options["hidden"],
         timeout_s=timeout,
@@ -300,7 +302,7 @@ def _run_local_worker(
         told = 0
         while (code := _wait(process)) is None:
             while told < stop.times:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(RELAYED)
                 told += 1
             progress.show(reader.read())
         if code >= 0 or stop.times:
@@ -542,7 +544,7 @@ def why(
 
     mount = Mount(out)
     job = require_job(mount.fs, mount.layout)
-    life = life_of(mount.fs, mount.layout, job, path)
+    life = life_of(mount.fs, mount.layout, job, decode_path(os.fsencode(path)))
     if as_json:
         sys.stdout.write(json.dumps(life.to_json()) + "\n")
     else:
@@ -566,7 +568,7 @@ def retry(
 
     mount = Mount(out)
     job = require_job(mount.fs, mount.layout)
-    chosen = quarantined(mount.fs, mount.layout, patterns or [])
+    chosen = quarantined(mount.fs, mount.layout, [decode_path(os.fsencode(each)) for each in patterns or []])
     for each in chosen:
         sys.stdout.write(f"{printable(each.path)}\n")
     if chosen and not dry_run:
@@ -658,6 +660,8 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # JSON is UTF-8 whatever the locale
     try:
         sys.exit(app(standalone_mode=False))  # in this mode the parser returns the code of typer.Exit
     except typer.Abort:

@@ -30,6 +30,7 @@ from .stores import make_store
 from .ticket_store import empty_directory, remove_directory
 from .worker import Context, Setup, Stop, Tally, boot_id, run_worker
 
+RELAYED = signal.SIGUSR1  # what `run` sends to its worker for each signal of its own
 _JOIN_LOOK_S = 0.5
 
 
@@ -184,16 +185,22 @@ def identity() -> BeatRecord:
 
 
 def stop_on_signals() -> Stop:
-    """Turn SIGTERM and SIGINT into a request to drain; a third one ends the process at once."""
+    """Turn SIGTERM and SIGINT into a request to drain; a third one ends the process at once.
+
+    Where every process gets the signal, a worker gets it once more from its `run`, as `RELAYED`: that is one request, not two.
+    """
     stop = Stop()
+    told = {True: 0, False: 0}  # relayed, direct
 
     def handle(number: int, _frame: object) -> None:
-        stop.request(number)
+        told[number == RELAYED] += 1
+        if max(told.values()) > stop.times:
+            stop.request(signal.SIGTERM if number == RELAYED else number)
         if stop.times > 2:
-            os._exit(128 + number)
+            os._exit(128 + stop.signal)
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    for each in (signal.SIGTERM, signal.SIGINT, RELAYED):
+        signal.signal(each, handle)
     return stop
 
 

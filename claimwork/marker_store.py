@@ -79,7 +79,7 @@ class MarkerStore:
             owner = self._owner(ticket)
             if owner in (dead, ""):
                 if ticket.name in _names(self._fs, self._layout.ready_ticket(ticket).rpartition("/")[0]):
-                    self._supersede(dead, ticket, after_loss(ticket))
+                    self._supersede(dead, ticket, after_loss(ticket, "taken back"))
                     taken += 1
                     continue
                 following = self._next(ticket)

@@ -72,10 +72,10 @@ class Ticket:
         """The directory under ready/ where it waits."""
         return _CONTROL_SHARDS.get(self.kind) or f"{self.shard:06d}"
 
-    def successor(self, **changes: int) -> Ticket:
-        """The ticket that follows this one, with a nonce that both the old name and the changes determine."""
+    def successor(self, move: str = "", **changes: int) -> Ticket:
+        """The ticket that follows this one, with a nonce that the old name, the changes and the *move* determine."""
         changed = replace(self, **changes)  # type: ignore[arg-type]
-        seed = f"{self.name}>{changed.lo}-{changed.hi}.a{changed.attempt}.d{changed.delay_ms}"
+        seed = f"{self.name}>{changed.lo}-{changed.hi}.a{changed.attempt}.d{changed.delay_ms}{move}"
         return replace(changed, nonce=hashlib.blake2b(seed.encode(), digest_size=8).hexdigest())
 
     def again(self, nonce: str) -> Ticket:

@@ -61,25 +61,26 @@ def after_failure(ticket: Ticket, index: int, max_attempts: int, base_s: float) 
     return ticket.successor(lo=index, hi=index + 1, attempt=attempt, delay_ms=backoff_ms(attempt, base_s))
 
 
-def after_loss(ticket: Ticket) -> list[Ticket]:
+def after_loss(ticket: Ticket, move: str = "") -> list[Ticket]:
     """What a ticket becomes when its owner died.
 
     A range gets one more attempt as a whole; lost again it is halved, the attempt unchanged, so that an input that
-    takes its worker down isolates itself in log2 steps and its neighbours are not charged for it.
+    takes its worker down isolates itself in log2 steps and its neighbours are not charged for it. A peer names its *move*:
+    its halves must not be called like parts that the owner was making when it died, and may have locked.
     """
     if ticket.kind is not Kind.MAP or ticket.count <= 1 or ticket.attempt == 1:
         return [ticket.successor(attempt=ticket.attempt + 1, delay_ms=0)]
     middle = (ticket.lo + ticket.hi) // 2
     return [
-        part_of(ticket, ticket.lo, middle),
-        part_of(ticket, middle, ticket.hi),
+        part_of(ticket, ticket.lo, middle, move),
+        part_of(ticket, middle, ticket.hi, move),
     ]
 
 
-def part_of(ticket: Ticket, lo: int, hi: int) -> Ticket:
+def part_of(ticket: Ticket, lo: int, hi: int, move: str = "") -> Ticket:
     """The same ticket for a part of its range; bytes are shared out by count, since only the order of size matters."""
     share = ticket.size_bytes * (hi - lo) // ticket.count if ticket.count else 0
-    return ticket.successor(lo=lo, hi=hi, size_bytes=share)
+    return ticket.successor(move, lo=lo, hi=hi, size_bytes=share)
 
 
 def weight_class(size_bytes: int) -> int:

@@ -63,7 +63,7 @@ class RenameStore:
     def take_back(self, dead: str) -> int:
         tickets = tickets_among(_names(self._fs, self._layout.work_of(dead)))
         for ticket in tickets:
-            successors = after_loss(ticket)
+            successors = after_loss(ticket, "taken back")
             if len(successors) == 1:
                 self._move(dead, ticket, successors[0])
             else:

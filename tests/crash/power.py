@@ -109,41 +109,39 @@ class Disk(Server):
     # -- what does not --------------------------------------------------------------------------------------------
 
     def mkdir(self, path: str) -> None:
-        self._noting(super().mkdir, path)
+        self._noting([path], lambda: super(Disk, self).mkdir(path))
 
     def stage(self, path: str, data: bytes) -> None:
-        self._noting(super().stage, path, data)
+        self._noting([path], lambda: super(Disk, self).stage(path, data))
 
     def link(self, source: str, target: str) -> None:
-        self._noting(super().link, target, source, target)
+        self._noting([target], lambda: super(Disk, self).link(source, target))
 
     def rename(self, source: str, target: str) -> None:
-        self._noting(super().rename, (source, target), source, target)
+        self._noting([source, target], lambda: super(Disk, self).rename(source, target))
 
     def unlink(self, path: str) -> None:
-        self._noting(super().unlink, path)
+        self._noting([path], lambda: super(Disk, self).unlink(path))
 
     def rmdir(self, path: str) -> None:
-        self._noting(super().rmdir, path)
+        self._noting([path], lambda: super(Disk, self).rmdir(path))
 
     def open_beat(self, path: str, data: bytes) -> Beat:
-        beat: Beat = self._noting(super().open_beat, path, data)
+        beat: Beat = self._noting([path], lambda: super(Disk, self).open_beat(path, data))
         return beat
 
-    def _noting(self, call: Callable[..., Any], paths: str | tuple[str, str], *args: Any) -> Any:
-        if isinstance(paths, str):
-            args = args if call.__name__ == "link" else (paths, *args)
-            paths = (paths,)
+    def _noting(self, paths: list[str], call: Callable[[], Any]) -> Any:
+        """Make a call, and remember what it did to the names at *paths* as one step."""
         before = [self._at(path) for path in paths]
-        result = call(*args)
+        result = call()
         after = [self._at(path) for path in paths]
-        step = [
+        step: list[Change] = [
             (directory, name, old, new)
             for (directory, name, old), (_, _, new) in zip(before, after, strict=True)
             if directory is not None and old is not new
         ]
         if step:
-            self.steps.append(step)  # type: ignore[arg-type]
+            self.steps.append(step)
         self._files.update(new for _, _, new in after if isinstance(new, _File))
         return result
 

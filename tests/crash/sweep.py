@@ -4,9 +4,9 @@ A clean run tells which calls change something below OUT. Then one run for each 
 it, or the call is answered with an error. Afterwards a fresh worker must complete the job, `claimwork check` must find
 nothing, and summary.json must be the one of an undisturbed run, byte for byte.
 
-strace counts calls of each process for itself. Calls of the worker are struck in the worker alone; a call of a child is
-struck in the worker and in every child as the n-th of its class, so a child that is started again dies again: whoever
-survives a second of that is killed.
+strace counts the calls of each name in each process. Calls of the worker are struck in the worker alone; a call of a child
+is struck as the n-th of its name in the worker and in every child, so a child that is started again dies again: who does
+not end of that is killed.
 
 Processes are forked from an interpreter that has imported everything (`python sweep.py`): no start-up calls to count.
 """
@@ -33,12 +33,10 @@ from claimwork.fs import PosixFs
 from claimwork.layout import Layout
 from claimwork.testing import ManualClock
 
-CLASSES = {
-    "names": "link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir",
-    "open": "open,openat",
-    "write": "write,pwrite64",
-    "flush": "fsync,fdatasync,syncfs",
-}
+CALLS = (
+    *("link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"),
+    *("open", "openat", "write", "pwrite64", "fsync", "fdatasync", "syncfs"),
+)
 ERRORS = ("EIO", "ENOSPC", "ESTALE", "EINTR")
 FAULTS = ("KILL", *ERRORS)
 COMMANDS = ("plan", "worker", "reduce")
@@ -49,15 +47,15 @@ _CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)$")
 
 @dataclass(frozen=True)
 class Point:
-    """One fault at the n-th call of a class; in the worker alone, or in its children (and then in it as well)."""
+    """One fault at the n-th call of a name; in the worker alone, or in its children (and then in it as well)."""
 
     fault: str
-    kind: str
+    call: str
     number: int
     in_child: bool
 
     def __str__(self) -> str:
-        return f"{self.fault} at {self.kind} call {self.number} of {'a child' if self.in_child else 'the worker'}"
+        return f"{self.fault} at {self.call} number {self.number} of {'a child' if self.in_child else 'the worker'}"
 
 
 @dataclass
@@ -75,14 +73,16 @@ class Zygote:
     """Forks commands from a warm interpreter; each waits for `go`."""
 
     def __init__(self, log: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("ab"),
-            text=True,
-            env={**{k: v for k, v in os.environ.items() if not k.startswith("CLAIMWORK_")}, "LC_ALL": "C.UTF-8"},
-        )
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("CLAIMWORK_")}
+        with log.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**environment, "LC_ALL": "C.UTF-8"},
+            )
 
     def fork(self, *args: str) -> int:
         """Start a command; its process id. It runs from `go` on."""
@@ -218,7 +218,7 @@ class Sweep:
         """Every call of a clean run that changes something below OUT, with every fault."""
         self._reset()
         pid = self.zygote.fork(*self._args)
-        with self._traced(pid, ["-f", "-y", "-e", f"trace={','.join(CLASSES.values())}"]) as log:
+        with self._traced(pid, ["-f", "-y", "-e", f"trace={','.join(CALLS)}"]) as log:
             self.zygote.go(pid)
             code = self.zygote.wait(pid)
         assert code == 0, (code, log.read_text()[-3000:])
@@ -229,10 +229,9 @@ class Sweep:
             if call is None:
                 continue
             who, name, rest = int(call[1]), call[2], call[3]
-            kind = next(kind for kind, names in CLASSES.items() if name in names.split(","))
-            counts[who, kind] += 1
-            if str(self.out) in rest and (kind != "open" or "O_CREAT" in rest):
-                found[kind, counts[who, kind], who != pid] = None
+            counts[who, name] += 1
+            if str(self.out) in rest and (name not in ("open", "openat") or "O_CREAT" in rest):
+                found[name, counts[who, name], who != pid] = None
         return [Point(fault, *where) for where in found for fault in faults]
 
     def strike(self, point: Point) -> None:
@@ -240,8 +239,7 @@ class Sweep:
         self._reset()
         pid = self.zygote.fork(*self._args)
         how = "signal=KILL" if point.fault == "KILL" else f"error={point.fault}"
-        names = CLASSES[point.kind]
-        options = ["-e", f"trace={names}", "-e", f"inject={names}:{how}:when={point.number}"]
+        options = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{how}:when={point.number}"]
         with self._traced(pid, [*options, *(["-f"] if point.in_child else [])]) as log:
             self.zygote.go(pid)
             self._wait_for_the_end(pid, log)
@@ -317,7 +315,7 @@ def spread(points: list[Point], count: int) -> list[Point]:
     if count >= len(points):
         return points
     step = len(points) / count
-    return [points[int(number * step)] for number in range(count)]
+    return [points[min(int(number * step) + number % len(FAULTS), len(points) - 1)] for number in range(count)]
 
 
 def table(tallies: dict[str, Tally]) -> str:

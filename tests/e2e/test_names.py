@@ -15,10 +15,10 @@ from tests.e2e.conftest import NOBODY, Bench
 
 NFC, NFD = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
 ODD: dict[str, list[str | bytes]] = {
-    "a result's name as a directory": ["x", "x.json/y", "x.json/x.json/y", "x.json~/y", "x.json"],
+    "a result's name as a directory": ["x", "x.json/y", "x.json/x.json/y", "x.json~/y", "x.jso"],
     "255 bytes": ["n" * 255, "n" * 254 + "m", "é" * 127 + "a", "d" * 255 + "/" + "f" * 255, "n" * 250 + ".json"],
     "case": ["Readme", "README", "readme", "Dir/a", "dir/a", "DIR/A"],
-    "composed and decomposed": [NFC, NFD, f"{NFC}/{NFD}", f"{NFD}/{NFC}"],
+    "composed and decomposed": [NFC, NFD, f"d{NFC}/{NFD}", f"d{NFD}/{NFC}"],
     "newline and controls": ["new\nline", "tab\tbed", "\x1b[31mred", "carriage\rreturn", "back\\slash"],
     "dashes": ["-", "--help", "-rf", "-d/-f"],
     "no UTF-8": [b"\xff\xfe", b"caf\xe9/\x80", b"\xed\xa0\x80"],
@@ -71,9 +71,9 @@ def test_odd_names_for_a_program(bench: Bench, kind: str) -> None:
     names = [os.fsdecode(name) for name in ODD[kind]]
     bench.put(*names)
 
-    bench.run("--command", "wc -c {input}")
+    bench.run("--command", "stat -c %s {input}")
 
-    assert {name: value.split()[0] for name, value in bench.export().items()} == dict.fromkeys(names, "12")
+    assert bench.export() == dict.fromkeys(names, 12)
     assert not (bench.root / "hacked").exists()
 
 
@@ -164,17 +164,16 @@ def test_files_that_this_user_cannot_read(open_bench: Bench) -> None:
     open_bench.out.mkdir()
     os.chown(open_bench.out, NOBODY, NOBODY)
 
-    ended = open_bench.ok(
-        "run", "in", "out", "--slots", "1", "--max-attempts", "2", "--backoff", "0", uid=NOBODY, code=4
-    )
+    planned = open_bench.ok("plan", "in", "out", "--max-attempts", "2", "--backoff", "0", uid=NOBODY)
+    open_bench.ok("worker", "in", "out", "-q", "--slots", "1", uid=NOBODY)
 
-    assert "1 directories could not be read and were passed over" in ended.stderr
+    assert "1 directories could not be read and were passed over" in planned.stdout
     (report,) = open_bench.reports().values()
     assert [(each["kind"], each["error"]) for each in report["attempts"]] == [
         ("unreadable", "cannot read the input: permission denied") for _ in range(2)
     ]
     assert sorted(open_bench.export()) == ["a", "b", "c"]
-    assert json.loads(ended.stdout)["quarantined"] == 1
+    assert open_bench.summary()["quarantined"] == 1
 
 
 def test_directories_that_vanish_while_planning(bench: Bench) -> None:

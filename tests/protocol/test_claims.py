@@ -493,6 +493,34 @@ def test_a_split_is_fenced_at_every_call(peer: MakePeer, mount: tuple[Fs, str], 
     raise AssertionError("split makes more calls than this test expects")
 
 
+def test_halves_are_not_called_like_the_parts_of_a_dying_owner(
+    peer: MakePeer, mount: tuple[Fs, str], layout: Layout
+) -> None:
+    """Killed while it split a ticket in the middle, its owner left locked parts; the halves that peers made were
+    called like them, and with marker claims nobody could ever have them.
+    """
+    lost = after_loss(TICKET)[0]
+    parts = after_loss(lost)
+    counting = FaultyFs(mount[0])
+    first = peer(1, counting)
+    first.store.offer(lost)
+    assert first.store.claim(lost)
+    start = len(counting.calls)
+    first.store.split(lost, parts)
+    for at in range(len(counting.calls) - start):
+        wipe(layout, mount[0])
+        dying = FaultyFs(mount[0])
+        alice, bob = peer(1, dying), peer(2)
+        alice.store.offer(lost)
+        assert alice.store.claim(lost)
+        dying._at, dying._error, dying._executed = len(dying.calls) + at, Died(), False
+        with pytest.raises(Died):
+            alice.store.split(lost, parts)
+        bury(mount[0], layout, bob, alice)
+
+        assert {index for each in claimable(bob) for index in range(each.lo, each.hi)} == set(range(8)), f"call {at}"
+
+
 def test_a_claim_that_happens_long_after_its_error_is_found(peer: MakePeer, mount: tuple[Fs, str]) -> None:
     """A soft mount gives up on a request that the server still executes: an idle worker looks at what it holds."""
     fs = mount[0]

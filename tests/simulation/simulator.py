@@ -788,6 +788,8 @@ def _check_summary(world: World, planned: list[str], results: set[str], reports:
     if newest is None:
         raise Violation("there is no summary")
     summary = loads(server.read(f"{layout.summaries}/{newest}", 1 << 30), newest)
+    if server.inode(layout.summary_json) is None:
+        raise Violation("there is no summary.json")
     shown = loads(server.read(layout.summary_json, 1 << 30), "summary.json")
     if shown != summary["value"]:
         raise Violation(f"summary.json shows {shown}, and the newest generation has {summary['value']}")

@@ -169,9 +169,15 @@ class JobMachine(RuleBasedStateMachine):
             worker.claims.release(parts[0], again)
             return
         path = self.log.segment(ticket.segment).inputs[index].path
+        place = self.places(ticket.segment, index)
+        if self.server.inode(place.result) is not None:  # as a worker does: a result outranks a report
+            outcome = adopt(worker.fs, place.result)
+            write_done(worker.fs, self.layout, worker.stage, ticket.segment, {index: outcome}, [])
+            worker.claims.drop(parts[0])
+            return
         failure = Failure(path, ticket.segment, index, ticket.attempt, "exception", "no")
         report = worker.stage.put(records.encode_quarantine(self.job.id, [failure], path, ticket.segment, index))
-        _, outcome = settle(worker.fs, self.layout, self.job, self.places(ticket.segment, index), report)
+        _, outcome = settle(worker.fs, self.layout, self.job, place, report)
         write_done(worker.fs, self.layout, worker.stage, ticket.segment, {index: outcome}, [])
         worker.claims.drop(parts[0])
 
