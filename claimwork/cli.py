@@ -279,6 +279,8 @@ def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -
     from .render import size
 
     say(f"planned {planned.added} new inputs ({size(planned.added_bytes)}), {planned.known} were planned before")
+    if not planned.added + planned.known:
+        say("IN holds no inputs: is it the right directory?")
     if planned.changed:
         say(f"{planned.changed} inputs have another size than when they were planned; what was planned stands")
     if planned.unreadable:

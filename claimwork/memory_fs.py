@@ -214,6 +214,9 @@ class _MemoryBeat:
     def __init__(self, node: _File) -> None:
         self._node = node
 
+    def __repr__(self) -> str:  # without an address: histories of one seed are compared
+        return f"<beat {self._node.inode}>"
+
     def write(self, data: bytes) -> None:
         self._node.data = data + self._node.data[len(data) :]
 
@@ -224,6 +227,9 @@ class _MemoryBeat:
 class _MemoryLock:
     def __init__(self, node: _File) -> None:
         self._node: _File | None = node
+
+    def __repr__(self) -> str:
+        return f"<lock {self._node.inode if self._node else 'released'}>"
 
     def release(self) -> None:
         if self._node is not None:

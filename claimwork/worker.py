@@ -451,6 +451,8 @@ class Worker:
 
     def _note_planned(self, report: PlanReport) -> None:
         self._setup.say(f"planned {report.added} inputs ({report.known} were planned before)")
+        if not report.added + report.known:
+            self._setup.say("IN holds no inputs: is the right directory mounted there?")
 
     # -- nothing to claim ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.simulator import Violation, draw_case, replay, simulate
 
-SCHEDULES = int(os.environ.get("CLAIMWORK_SCHEDULES", "20000" if os.environ.get("CI") else "2000"))
+SCHEDULES = int(os.environ.get("CLAIMWORK_SCHEDULES", "6000" if os.environ.get("CI") else "2000"))
 CHUNKS = 40
 
 
