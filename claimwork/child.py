@@ -175,6 +175,8 @@ class Mapper:
         except WorkerFault:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.filename == staged:
+                raise  # the fault of OUT, not of the input
             failure = self._failure(ticket, index, each, path, error)
             report.failures.append((failure, isinstance(error, GiveUp)))
             self._stage.discard(staged)

@@ -136,7 +136,7 @@ def reduce_generation(
                 pass
         summary = Summary(upto[-1][1].generation, entry, reader.inputs, reader.results, reader.quarantined, value)
         staged = stage.put(records.encode_summary(summary))
-        fs.flush([staged])
+        stage.flush(staged)
         publish(fs, staged, layout.summary(entry), layout.out)
         stage.discard(staged)
     show_newest(fs, layout, stage)
@@ -178,7 +178,7 @@ def show_newest(fs: Fs, layout: Layout, stage: Stage) -> None:
         if summary is None:
             continue
         staged = stage.put(_shown(summary))
-        fs.flush([staged])
+        stage.flush(staged)
         try:
             fs.rename(staged, layout.summary_json)
         except OSError:

@@ -59,9 +59,8 @@ class PlanLog:
         staged = stage.put(encode)
         stage.flush(staged)
         won = publish(self._fs, staged, self._layout.segment(number), self._layout.out)
-        self._fs.flush(
-            [self._layout.segment(number)]
-        )  # done records speak of it by number: it must not come out otherwise
+        # done records speak of it by number: after a power loss it must not come out otherwise
+        self._fs.flush([self._layout.segment(number)])
         stage.discard(staged)
         return won
 

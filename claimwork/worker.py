@@ -375,7 +375,7 @@ class Worker:
             staged = self._stage.put(
                 records.encode_quarantine(self._job.id, failures, each.path, ticket.segment, ticket.lo)
             )
-            self._fs.flush([staged])
+            self._stage.flush(staged)
             _, outcome = settle(self._fs, self._layout, self._job, places, staged)
             self._stage.discard(staged)
         self._tally.quarantined += not outcome.ok

@@ -296,6 +296,11 @@ class Bench:
         """What summary.json says."""
         return json.loads((self.out / "summary.json").read_text())
 
+    def planned(self) -> list[str]:
+        """Inputs in the first segment of the plan, sorted."""
+        first = json.loads((self.out / ".claimwork" / "plan" / "000000").read_text())
+        return sorted(row[0] for row in first.get("inputs", []))
+
     def results(self) -> list[str]:
         """Names of the result files below results/, sorted."""
         return sorted(str(path.relative_to(self.out / "results")) for path in (self.out / "results").rglob("*.json"))

@@ -157,8 +157,15 @@ def test_a_finalizer_that_waits_stops_at_once(bench: Bench) -> None:
     assert nothing_is_charged(bench)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("whom", ["run alone", "its process group", "every process"])
+@pytest.mark.parametrize(
+    ("whom", "number", "code"),
+    [
+        ("run alone", signal.SIGTERM, 143),
+        ("its process group", signal.SIGINT, 130),
+        ("every process", signal.SIGTERM, 143),
+        ("every process", signal.SIGINT, 130),
+    ],
+)
 def test_run_drains_like_a_worker(bench: Bench, number: int, code: int, whom: str) -> None:
     """`run` passes the signal on, however it is delivered: Docker signals one process, a terminal or Slurm a group,
     systemd every process. The input in hand is finished.
