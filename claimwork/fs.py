@@ -19,6 +19,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -109,6 +110,9 @@ class Fs(Protocol):
 
     def unlink(self, path: str) -> None:
         """Remove a name. FileNotFoundError may mean that it already happened."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all in it, as far as that goes: what a program left in a stage. Links not followed."""
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory: from then on nothing can be created or renamed into it, however late."""
@@ -255,6 +259,9 @@ class PosixFs:
 
     def unlink(self, path: str) -> None:
         os.unlink(encode_path(path))
+
+    def remove_tree(self, path: str) -> None:
+        shutil.rmtree(encode_path(path), ignore_errors=True)
 
     def rmdir(self, path: str) -> None:
         os.rmdir(encode_path(path))

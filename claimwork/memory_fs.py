@@ -137,6 +137,14 @@ class MemoryServer:
         del parent.entries[name]
         node.links -= 1
 
+    def remove_tree(self, path: str) -> None:
+        for name in self.names(path):
+            if isinstance(self._node(f"{path}/{name}"), _Directory):
+                self.remove_tree(f"{path}/{name}")
+            else:
+                self.unlink(f"{path}/{name}")
+        self.rmdir(path)
+
     def rmdir(self, path: str) -> None:
         parent, name = self._parent(path)
         if (node := parent.entries.get(name)) is None:

@@ -82,12 +82,6 @@ class Planner:
         self._append([each for each in inputs if each.of not in self._again])  # somebody else may have been at it
         self._close()
 
-    def offer_reduce(self) -> None:
-        """Offer the reduction of the last generation again; any number of times is harmless."""
-        self._catch_up()
-        if self._last_close is not None:
-            self._store.offer(reduce_ticket(self._last_close[0]))
-
     def _catch_up(self) -> list[Input]:
         fresh: list[Input] = []
         for number, entry in self._log.entries(self._read):

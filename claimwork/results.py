@@ -71,9 +71,17 @@ class Stage:
     def discard(self, path: str) -> None:
         """Forget a staged file; one that is gone already is fine."""
         try:
-            self._fs.unlink(path)
+            remove_staged(self._fs, path)
         except FileNotFoundError:
             pass
+
+
+def remove_staged(fs: Fs, path: str) -> None:
+    """Remove whatever stands in a stage: a program may have made a directory of its ``{output}``."""
+    try:
+        fs.unlink(path)
+    except IsADirectoryError:
+        fs.remove_tree(path)
 
 
 def purge_stage(fs: Fs, layout: Layout, worker: str, prefix: str) -> None:
@@ -82,7 +90,7 @@ def purge_stage(fs: Fs, layout: Layout, worker: str, prefix: str) -> None:
     try:
         for name in fs.names(stage):
             if name.startswith(prefix):
-                fs.unlink(f"{stage}/{name}")
+                remove_staged(fs, f"{stage}/{name}")
     except FileNotFoundError:
         pass
 

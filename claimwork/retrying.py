@@ -99,6 +99,9 @@ class RetryingFs:
         except OSError as error:
             self._again(lambda: self._fs.unlink(path), error)
 
+    def remove_tree(self, path: str) -> None:
+        self._fs.remove_tree(path)
+
     def rmdir(self, path: str) -> None:
         try:
             self._fs.rmdir(path)

@@ -135,6 +135,9 @@ class HookedFs:
     def unlink(self, path: str) -> None:
         self._call("unlink", self.inner.unlink, path)
 
+    def remove_tree(self, path: str) -> None:
+        self._call("remove_tree", self.inner.remove_tree, path)
+
     def rmdir(self, path: str) -> None:
         self._call("rmdir", self.inner.rmdir, path)
 

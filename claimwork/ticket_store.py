@@ -15,7 +15,7 @@ from .fs import Fs
 from .layout import Layout
 from .names import Ticket, tickets_among
 from .policy import after_loss
-from .results import Stage
+from .results import Stage, remove_staged
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 _TRANSIENT = (*_GONE, errno.EIO, errno.EINTR, errno.EAGAIN, errno.EEXIST)
@@ -154,6 +154,10 @@ def remove_directory(fs: Fs, path: str) -> bool:
 
 
 def empty_directory(fs: Fs, path: str) -> None:
-    """Unlink everything in a flat directory."""
+    """Remove everything in a stage."""
     for name in _names(fs, path):
-        _unlink(fs, f"{path}/{name}")
+        try:
+            remove_staged(fs, f"{path}/{name}")
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise

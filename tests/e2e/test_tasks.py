@@ -320,9 +320,6 @@ def test_programs_that_fail(bench: Bench, script: str, rest: str, words: str) ->
     assert bench.is_settled()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a directory in a stage is not removed: unlink says EISDIR, and the worker gives up"
-)
 def test_a_program_that_was_ended_and_left_a_directory(bench: Bench) -> None:
     """A program that made a directory of its {output} and was then ended costs its input an attempt, and nobody else."""
     bench.put("a")
