@@ -274,6 +274,17 @@ def test_unlink_removes_one_name(tree: Mount) -> None:
     assert [code_of(fs.unlink, f"{root}/{name}") for name in ("f", "d", "g/x")] == ["ENOENT", "EISDIR", "ENOTDIR"]
 
 
+def test_remove_tree_removes_all_below(tree: Mount) -> None:
+    """What a program left in a stage goes, directories within directories and all."""
+    fs, root = tree
+    fs.mkdir(f"{root}/d2/deep")
+    fs.stage(f"{root}/d2/deep/y", b"y")
+
+    fs.remove_tree(f"{root}/d2")
+
+    assert sorted(fs.names(root)) == ["d", "f", "g"]
+
+
 def test_rmdir_removes_only_empty_directories(tree: Mount) -> None:
     """The step that the fence rests on."""
     fs, root = tree
