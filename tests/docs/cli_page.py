@@ -58,8 +58,13 @@ def page() -> str:
     parts = [_HEAD, "## claimwork\n", _block(help_of(""))]
     for name in names:
         parts += [f"## claimwork {name}\n", _block(help_of(name))]
-    parts += ["## Environment variables\n", _variables(), "## Exit codes\n", exit_table()]
+    parts += ["## Environment variables\n", _variables(), "## Exit codes\n", exit_table(), WORKERS]
     return "\n".join(parts)
+
+
+WORKERS = """A `worker` exits with 0 when nothing is left, also when some inputs are quarantined: a supervisor that starts it
+again after any other code, as Swarm does, would do so for ever. `run`, `reduce`, `status` and `export` tell 4 then.
+"""
 
 
 def help_of(command: str) -> str:
