@@ -104,14 +104,16 @@ class Mount:
 
     def offer_reduce(self, job: Job) -> None:
         """Offer the reduction of the last generation anew, in place of a ticket that nobody takes any more."""
-        closes, _ = PlanLog(self.fs, self.layout).closes()
+        log = PlanLog(self.fs, self.layout)
+        coverage = Coverage(self.fs, self.layout, log)
+        closes, _ = log.closes()
         if not closes:
             return
         fresh = replace(reduce_ticket(closes[-1][0]), nonce=secrets.token_hex(8))  # a claimed name never comes back
 
         def act(store: ClaimStore, _stage: Stage) -> None:
             waiting = store.waiting(fresh.shard_name)
-            spent = [ticket for ticket in waiting if ticket.attempt > job.max_attempts]
+            spent = [ticket for ticket in waiting if coverage.is_spent(ticket, job)]
             if len(spent) == len(waiting):
                 store.offer(fresh)
             for ticket in spent:

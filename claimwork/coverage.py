@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from .claims import Claims
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, map_ticket, number_name, tickets_among
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_failure, tickets_among
 from .plan_log import PlanLog
-from .policy import missing_ranges, weight_class
+from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
 from .records import Close, Job
 from .results import Places, done_ranges
 
@@ -106,6 +106,17 @@ class Coverage:
             return False
         return self.covers((number, close) for number, close in closes if number <= entry)
 
+    def is_spent(self, ticket: Ticket, job: Job) -> bool:
+        """Whether a reduce ticket failed as often as it may. Being lost with its worker is no failure of the reducer."""
+        if ticket.attempt <= job.max_attempts:
+            return False
+        try:
+            names = self._fs.names(self._layout.failures_of(ticket.segment))
+        except FileNotFoundError:
+            names = []
+        failed = sum(parse_failure(name) is not None for name in names)
+        return failed >= job.max_attempts or ticket.attempt > job.max_attempts + LOSSES_OF_A_REDUCTION
+
     def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:
         """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.
 
@@ -136,7 +147,7 @@ class Coverage:
         found: list[Ticket] = []
         owners = set(self._fs.names(self._layout.live))
         owners.update(self._fs.names(self._layout.dead))  # after live/: a burial moves a name from there to here
-        for worker in filter(is_worker, owners):
+        for worker in sorted(filter(is_worker, owners)):
             try:
                 found += tickets_among(self._fs.names(self._layout.work_of(worker)))
             except FileNotFoundError:

@@ -16,6 +16,7 @@ PEERS_WATCHED = 2  # next in the sorted listing: constant cost, and every worker
 OSLOCK_POLL_LOCAL_S = 0.5  # a dead peer on this kernel is noticed within a second; flock costs nothing locally
 OSLOCK_POLL_NETWORK_S = 5.0  # on a network mount each look costs round trips
 
+LOSSES_OF_A_REDUCTION = 100  # a reduction lost with its worker so often is taken to be what kills it
 LATE_S = PATIENCE_S  # a request that a client gave up on may be executed so much later (27 s were measured)
 
 # -- idling -----------------------------------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ def write_done(
     for lo, hi in runs(sorted(outcomes)):
         done = Done(segment, lo, hi, stage.directory[-32:], [outcomes[index] for index in range(lo, hi)])
         staged.append((stage.put(records.encode_done(done)), range_name(lo, hi)))
-    fs.flush([*(path for path, _ in staged), *published])
+    fs.flush([*(path for path, _ in staged), *sorted(published)])
     for path, name in staged:
         publish(fs, path, f"{layout.done_of(segment)}/{name}", layout.out)
         stage.discard(path)

@@ -119,7 +119,7 @@ class StatusReader:
         blocked = [
             t
             for t in ready
-            if t.kind is Kind.REDUCE and t.attempt > job.max_attempts and state.close and t.segment == state.close[0]
+            if t.kind is Kind.REDUCE and self._coverage.is_spent(t, job) and state.close and t.segment == state.close[0]
         ]
         verdict, words, code = _verdict(
             state,

@@ -264,7 +264,7 @@ class Worker:
             if not self._coverage.covers_entry(ticket.segment):
                 return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
-            return ticket.attempt <= self._job.max_attempts or self._coverage.is_reduced(ticket.segment)
+            return not self._coverage.is_spent(ticket, self._job) or self._coverage.is_reduced(ticket.segment)
         return True
 
     def _shed(self) -> None:
@@ -435,10 +435,12 @@ class Worker:
 
     def _failures(self, segment: int, index: int) -> list[Failure]:
         directory = self._layout.failures_of(segment)
+        try:
+            names = self._fs.names(directory)
+        except FileNotFoundError:
+            names = []
         attempts = sorted(
-            (found[1], name)
-            for name in self._fs.names(directory)
-            if (found := parse_failure(name)) is not None and found[0] == index
+            (found[1], name) for name in names if (found := parse_failure(name)) is not None and found[0] == index
         )
         noted = []
         for _, name in attempts:
@@ -498,7 +500,7 @@ class Worker:
         self._missing_at = now
         ready, held = self._claims.ready(), self._coverage.held()
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
-        if reduces and state.covered and all(t.attempt > self._job.max_attempts for t in reduces):
+        if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
             self._raise_reducer_failed(reduces[0])
         nonce = f"{self._context.rng.getrandbits(64):016x}"
         missing: list[Ticket] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from claimwork.claims import Claims
 from claimwork.coverage import Coverage, JobState
 from claimwork.layout import Layout
-from claimwork.names import Ticket, map_ticket
+from claimwork.names import Ticket, failure_name, map_ticket, reduce_ticket
 from claimwork.plan_log import PlanLog
-from claimwork.records import Close, Input, Outcome, Segment
+from claimwork.records import Close, Input, Job, Outcome, Segment
 from claimwork.results import Stage, write_done
 from claimwork.testing import ManualClock, MemoryServer
 from claimwork.ticket_store import RenameStore
@@ -192,3 +193,17 @@ def test_nothing_is_missing_while_planning_goes_on() -> None:
     world = World(closed=False)
 
     assert world.missing() == []
+
+
+def test_a_reduction_lost_with_its_workers_is_not_spent() -> None:
+    """Two hosts died while they reduced, and every worker after them left: the reducer had failed often enough, they thought."""
+    world = World()
+    job = Job(id="0" * 32, task="wordcount", max_attempts=2)
+    lost = replace(reduce_ticket(1), attempt=3)
+    assert not world.coverage.is_spent(lost, job)
+
+    world.server.mkdir(world.layout.failures_of(1))
+    for attempt in 1, 2:
+        world.server.stage(f"{world.layout.failures_of(1)}/{failure_name(0, attempt)}", b"")
+    assert world.coverage.is_spent(lost, job)
+    assert not world.coverage.is_spent(reduce_ticket(1), job)
