@@ -208,8 +208,6 @@ class CommandRunner:
         finally:
             if stdout is not None:
                 stdout.close()
-        if os.path.isdir(staged) and not os.path.islink(staged):
-            shutil.rmtree(staged, ignore_errors=True)  # a stage is flat: nobody else could empty it
         if done.returncode:
             _mind_the_disk(staged)
             raise CommandFailed(f"{argv[0]!r} {_exit_in_words(done.returncode)}", done.returncode)
