@@ -102,14 +102,14 @@ class Mapper:
         self._saw_input = False
         self._made: set[str] = set()
 
-    def run(self, ticket: Ticket) -> MapReport:
-        """Process a map ticket until its end or until told to stop.
+    def run(self, ticket: Ticket, *, control: bool = False) -> MapReport:
+        """Process a map ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
 
         Raises WorkerFault for a fault of the mount or of this worker: nothing is charged then, and the whole ticket may be
         handed back. Raises Fenced when peers took this worker for dead.
         """
         try:
-            return self._run(ticket)
+            return self._try(ticket) if control else self._run(ticket)
         except OSError as error:
             if is_mount_errno(error.errno):
                 raise mount_fault(error, self._layout.out) from error
@@ -162,6 +162,19 @@ class Mapper:
         if outcomes:
             write_done(self._fs, self._layout, self._stage, ticket.segment, outcomes, self._made)
             self._made.clear()
+        return report
+
+    def _try(self, ticket: Ticket) -> MapReport:
+        segment, index = self._segment(ticket.segment), ticket.lo
+        each = segment.inputs[index]
+        report = MapReport(stopped_at=ticket.hi)
+        self._progress.begin(index)
+        places = Places.of(self._layout, self._job, ticket.segment, index, each)
+        item = self._attempt(ticket, index, each, places, report)
+        self._progress.end()
+        if item is not None:
+            self._stage.discard(item.staged)
+            report.done = 1
         return report
 
     def _attempt(self, ticket: Ticket, index: int, each: Input, places: Places, report: MapReport) -> _Pending | None:

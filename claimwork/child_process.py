@@ -34,6 +34,7 @@ from .stores import make_store
 from .task import Runner, adopt_orphans, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
+CONTROL = b"control "  # before the name of a ticket: see `Executor.start`
 LOST = -1  # in place of the index to stop before: the claims are gone
 
 
@@ -105,7 +106,7 @@ def child_main(
             name = connection.recv_bytes()
         except (EOFError, OSError):
             break
-        answer = work.run(parse_ticket(name.decode()))
+        answer = work.run(parse_ticket(name.removeprefix(CONTROL).decode()), control=name.startswith(CONTROL))
         sys.stdout.flush()
         connection.send_bytes(json.dumps(answer).encode())
     os._exit(0)
@@ -156,10 +157,13 @@ class TicketWork:
         self._stage = Stage(fs, layout, worker, prefix)
         self._mapper: Mapper | None = None
 
-    def run(self, ticket: Ticket) -> dict[str, Any]:
-        """Do what *ticket* asks for; the answer is JSON, its ``kind`` tells which (`executor.event_of` reads it)."""
+    def run(self, ticket: Ticket, *, control: bool = False) -> dict[str, Any]:
+        """Do what *ticket* asks for; the answer is JSON, its ``kind`` tells which (`executor.event_of` reads it).
+
+        With *control* nothing is published; the report says whether the input succeeded.
+        """
         try:
-            return self._run(ticket)
+            return self._run(ticket, control=control)
         except Fenced as error:
             return {"kind": "fenced", "error": str(error)}
         except UsageError as error:
@@ -173,10 +177,10 @@ class TicketWork:
         except Exception as error:  # whatever a reducer raises
             return _exception(error)
 
-    def _run(self, ticket: Ticket) -> dict[str, Any]:
+    def _run(self, ticket: Ticket, *, control: bool) -> dict[str, Any]:
         match ticket.kind:
             case Kind.MAP:
-                report = self._get_mapper().run(ticket)
+                report = self._get_mapper().run(ticket, control=control)
                 return {"kind": "mapped", "report": asdict(report)}
             case Kind.PLAN:
                 return {"kind": "planned", "report": asdict(self._plan())}

@@ -81,10 +81,17 @@ class Claims:
         self._spread = 1
         self._first_seen: dict[str, float] = {}
 
-    def next(self, wanted: Callable[[Ticket], bool]) -> Ticket | None:
-        """Claim a ticket for which *wanted* holds; None when there is none to be had now."""
+    def next(self, wanted: Callable[[Ticket], bool], *, any_weight: bool = False) -> Ticket | None:
+        """Claim a ticket for which *wanted* holds; None when there is none to be had now.
+
+        The heaviest come first; with *any_weight* any may, so that what fails is no selection of them.
+        """
+        if any_weight:
+            self._listed.clear()
         for _ in range(8):  # bounded: under heavy contention the worker beats in between
-            ticket = self._pick(wanted) or (self._refresh(wanted) and self._pick(wanted))
+            ticket = self._pick(wanted, any_weight=any_weight) or (
+                self._refresh(wanted, any_weight=any_weight) and self._pick(wanted, any_weight=any_weight)
+            )
             found = self._claimed_unawares()
             if found is not None:
                 if ticket:
@@ -150,13 +157,13 @@ class Claims:
         self._doubt = False
         return None
 
-    def _pick(self, wanted: Callable[[Ticket], bool]) -> Ticket | None:
+    def _pick(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> Ticket | None:
         now = self._clock.monotonic()
         usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now) and wanted(t)]
         if not usable:
             return None
         heaviest = max(ticket.weight for ticket in usable)
-        ticket = self._rng.choice([ticket for ticket in usable if ticket.weight == heaviest])
+        ticket = self._rng.choice([ticket for ticket in usable if any_weight or ticket.weight == heaviest])
         self._listed.remove(ticket)
         return ticket
 
@@ -165,7 +172,7 @@ class Claims:
             return True
         return now - self._first_seen.setdefault(ticket.name, now) >= ticket.delay_ms / 1000
 
-    def _refresh(self, wanted: Callable[[Ticket], bool]) -> bool:
+    def _refresh(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> bool:
         """List shards from the heaviest on until one has something to claim; True when one has."""
         self._spread = max(1, self._spread - 1)
         self.plans_wait = False
@@ -174,6 +181,8 @@ class Claims:
         if len(maps) > 1 and self._spread > 1:  # crowded: spread over the first few shards
             start = self._rng.randrange(min(self._spread, len(maps)))
             maps = maps[start:] + maps[:start]
+        if any_weight:
+            self._rng.shuffle(maps)
         order = [s for s in shards if s == "plan"] + maps + [s for s in shards if s == "reduce"]
         now = self._clock.monotonic()
         for shard in order:

@@ -52,6 +52,15 @@ Grace = Annotated[
     float,
     typer.Option(envvar="CLAIMWORK_GRACE", min=0, help="Seconds that inputs in hand may take to end after SIGTERM."),
 ]
+FaultAfter = Annotated[
+    int,
+    typer.Option(
+        envvar="CLAIMWORK_FAULT_AFTER",
+        min=0,
+        help="After so many failed inputs in a row a worker must succeed at one that succeeded elsewhere, or ends with "
+        "code 12 and charges none of them; 0: never.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="CLAIMWORK_QUIET", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", envvar="CLAIMWORK_JSON", help="Print one JSON document.")]
 TaskName = Annotated[
@@ -244,6 +253,7 @@ def run(
     fail_fast: FailFast = False,
     max_quarantined: MaxQuarantined = None,
     grace: Grace = policy.GRACE_S,
+    fault_after: FaultAfter = policy.FAULT_AFTER,
     quiet: Quiet = False,
 ) -> Exit | int:
     """Plan IN, process it with local workers, reduce, print the summary. Run it again to add new inputs."""
@@ -265,7 +275,8 @@ def run(
         if snapshot.verdict == "DONE" and existed and nothing_new:
             progress.say(f"nothing to do: all {snapshot.total} inputs are settled")
             return _finish(snapshot)
-        code = _run_local_worker(input_dir, out, slots or usable_slots(), grace, reader, progress, stop)
+        of_worker = ["--slots", slots or usable_slots(), "--grace", grace, "--fault-after", fault_after]
+        code = _run_local_worker(input_dir, out, [str(each) for each in of_worker], reader, progress, stop)
     snapshot = reader.read()
     if code:
         return code
@@ -288,11 +299,10 @@ def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -
 
 
 def _run_local_worker(
-    input_dir: str, out: str, slots: int, grace: float, reader: StatusReader, progress: Any, stop: Stop
+    input_dir: str, out: str, options: list[str], reader: StatusReader, progress: Any, stop: Stop
 ) -> int:
     """Run a worker process and show progress until it ends; one that was killed is started again."""
-    argv = [sys.executable, "-m", "claimwork", "worker", input_dir, out, "--join", "--quiet"]
-    argv += ["--slots", str(slots), "--grace", str(grace)]
+    argv = [sys.executable, "-m", "claimwork", "worker", input_dir, out, "--join", "--quiet", *options]
     for _ in range(5):
         process = subprocess.Popen(
             argv,
@@ -418,6 +428,7 @@ def worker(
     fail_fast: FailFast = False,
     max_quarantined: MaxQuarantined = None,
     grace: Grace = policy.GRACE_S,
+    fault_after: FaultAfter = policy.FAULT_AFTER,
     quiet: Quiet = False,
 ) -> Exit | int:
     """Join a job (create it if there is none) and work until nothing is left."""
@@ -434,7 +445,7 @@ def worker(
         say("nothing is left: the job is complete")
         return Exit.COMPLETE
     require_input(input_dir)
-    setup = Setup(stay=stay, rescan=stay, grace_s=grace, say=say)
+    setup = Setup(stay=stay, rescan=stay, grace_s=grace, fault_after=fault_after, say=say)
     say(f"worker on {job.describe()} in {mount.layout.out}")
     tally = mount.work(job, input_dir, setup, slots or usable_slots(), stop)
     say(f"{'nothing is left' if tally.complete else 'stopped'}: {tally.done} done here, {tally.failed} attempts failed")
@@ -611,6 +622,53 @@ def export(
     if snapshot.exit_code == Exit.WORK_REMAINS:
         sys.stderr.write(f"claimwork: work remains: {reader.results} of {snapshot.total} inputs are in this export\n")
     return snapshot.exit_code
+
+
+@app.command()
+@reporting
+def doctor(
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", envvar="CLAIMWORK_OUTPUT", help="A directory on the mount.")
+    ],
+    pair: Annotated[
+        str,
+        typer.Option(
+            metavar="CODE",
+            envvar="CLAIMWORK_PAIR",
+            help="Any word; run doctor with the same one on another host or in another container, to examine both together.",
+        ),
+    ] = "",
+    wait: Annotated[
+        float, typer.Option(envvar="CLAIMWORK_PAIR_WAIT", min=1, help="Seconds that --pair waits for the other side.")
+    ] = 300.0,
+    as_json: AsJson = False,
+) -> Exit | int:
+    """Find out by trying what a mount can be relied on for; the verdict in words."""
+    from dataclasses import asdict
+
+    from .clock import SystemClock
+    from .doctor import diagnose
+    from .render import diagnosis_lines
+
+    if not os.path.isdir(directory):
+        raise UsageError(f"{directory!r} is not a directory; give one on the mount to examine")
+    found = diagnose(os.path.abspath(directory), SystemClock(), pair, wait)
+    if as_json:
+        document = {
+            "schema": 1,
+            "directory": found.directory,
+            "type": found.entry.kind,
+            "options": sorted(found.entry.options),
+            "verdict": found.verdict,
+            "claims": found.claims,
+            "patience_s": found.patience_s,
+            "paired": bool(pair),
+            "findings": [asdict(each) for each in found.findings],
+        }
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in diagnosis_lines(found))
+    return Exit.UNFIT if found.verdict == "unfit" else Exit.COMPLETE
 
 
 @app.command()

@@ -12,9 +12,11 @@ from dataclasses import replace
 from random import Random
 
 from . import policy
+from .aftermath import Tally
 from .claims import ClaimStore
 from .clock import SystemClock
 from .coverage import Coverage
+from .doctor import refuse_unfit
 from .errors import NotAJob, WorkerFault, mount_fault
 from .executor import Executor, ProcessExecutor
 from .finalizer import is_shown
@@ -28,7 +30,7 @@ from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
 from .ticket_store import empty_directory, remove_directory
-from .worker import Context, Setup, Stop, Tally, boot_id, run_worker
+from .worker import Context, Setup, Stop, boot_id, run_worker
 
 RELAYED = signal.SIGUSR1  # what `run` sends to its worker for each signal of its own
 _JOIN_LOOK_S = 0.5
@@ -57,6 +59,7 @@ class Mount:
 
     def _create(self, wanted: Job) -> Job:
         worker = new_id()
+        refuse_unfit(self.fs, self.layout.out, f"{self.layout.out}/.claimwork-probe-{worker}")
         job = create_job(self.fs, self.layout, wanted, worker)
         self._discard_stage(worker)
         return job
@@ -147,6 +150,8 @@ class Mount:
         def make_executor(worker: str) -> Executor:
             return ProcessExecutor(self.fs, self.layout, job, worker, input_dir or "", slots, self.clock)
 
+        if Kind.MAP in setup.kinds:
+            refuse_unfit(self.fs, self.layout.out, self.layout.stage_of(new_id()))
         context = Context(
             fs=self.fs,
             layout=self.layout,

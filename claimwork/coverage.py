@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .attempts import count_noted
 from .claims import Claims
+from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_failure, tickets_among
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, tickets_among
 from .plan_log import PlanLog
 from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
 from .records import Close, Job
-from .results import Places, done_ranges
+from .results import Places, done_ranges, read_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,23 @@ class Coverage:
         """Whether a reduce ticket failed as often as it may. Being lost with its worker is no failure of the reducer."""
         if ticket.attempt <= job.max_attempts:
             return False
-        try:
-            names = self._fs.names(self._layout.failures_of(ticket.segment))
-        except FileNotFoundError:
-            names = []
-        failed = sum(parse_failure(name) is not None for name in names)
+        failed = count_noted(self._fs, self._layout, ticket.segment)
         return failed >= job.max_attempts or ticket.attempt > job.max_attempts + LOSSES_OF_A_REDUCTION
+
+    def finished(self, passed_over: Iterable[tuple[int, int]]) -> Ticket | None:
+        """One input that somebody has a result of, and none of *passed_over*, as a ticket for itself; a small one."""
+        tried = set(passed_over)
+        numbers = [number for name in self._fs.names(self._layout.done) if (number := parse_number(name)) is not None]
+        for number in sorted(numbers, reverse=True):
+            for lo, hi in reversed(done_ranges(self._fs, self._layout, number)):  # the smallest come last
+                try:
+                    outcomes = read_done(self._fs, self._layout, number, lo, hi).outcomes
+                except RecordError:
+                    continue  # `check` finds it
+                for index in range(hi - 1, lo - 1, -1):
+                    if outcomes[index - lo].ok and (number, index) not in tried:
+                        return map_ticket(0, 0, number, index, index + 1, outcomes[index - lo].size_bytes)
+        return None
 
     def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:
         """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.

@@ -4,7 +4,7 @@
     ├── UsageError            2   the command, its paths or its options do not fit together
     ├── NotAJob              10   no job here, or one this release cannot work on
     ├── UnfitFilesystem      11   the mount lacks something the protocol relies on
-    ├── WorkerFault          12   this worker cannot work: full disk, wrong or unwritable mount
+    ├── WorkerFault          12   this worker cannot work: full disk, wrong or unwritable mount, all fails
     ├── RecordError           1   bytes on the mount are not the record they should be
     └── Fenced                –   this worker was given up by its peers; it starts afresh (internal)
 
@@ -28,7 +28,7 @@ class Exit(IntEnum):
     QUARANTINED = 4, "complete, but some inputs are quarantined"
     NOT_A_JOB = 10, "not a job, or a job of another format version"
     UNFIT = 11, "the filesystem is unfit"
-    WORKER_FAULT = 12, "worker-level fault: full disk, wrong or unwritable mount"
+    WORKER_FAULT = 12, "worker-level fault: full disk, wrong or unwritable mount, all inputs fail here"
     SIGINT = 130, "stopped by SIGINT while work remained"
     SIGTERM = 143, "stopped by SIGTERM while work remained"
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from . import policy
 from .child import MapReport
-from .child_process import LOST, NEVER, SharedProgress, child_main
+from .child_process import CONTROL, LOST, NEVER, SharedProgress, child_main
 from .clock import Clock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault
 from .fs import Fs
@@ -89,8 +89,8 @@ class Executor(Protocol):
     def running(self) -> dict[int, Running]:
         """What each busy slot is at."""
 
-    def start(self, slot: int, ticket: Ticket) -> None:
-        """Give a ticket to a free slot."""
+    def start(self, slot: int, ticket: Ticket, *, control: bool = False) -> None:
+        """Give a ticket to a free slot. *control*: run its one input, and throw the result away."""
 
     def stop_before(self, slot: int, index: int) -> None:
         """Ask a child to stop before input *index*; 0: after the input in hand."""
@@ -151,7 +151,7 @@ class ProcessExecutor:
             if slot.ticket is not None
         }
 
-    def start(self, slot: int, ticket: Ticket) -> None:
+    def start(self, slot: int, ticket: Ticket, *, control: bool = False) -> None:
         at = self._slots[slot]
         at.shared.index, at.shared.stop = -1, NEVER
         at.since = self._clock.monotonic()
@@ -160,7 +160,7 @@ class ProcessExecutor:
             self._spawn(slot)
         assert at.connection is not None
         try:
-            at.connection.send_bytes(ticket.name.encode())
+            at.connection.send_bytes((CONTROL if control else b"") + ticket.name.encode())
         except OSError:
             pass  # it died while it had nothing to do: poll() finds out and reports
 

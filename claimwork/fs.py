@@ -22,6 +22,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import RecordError
@@ -149,21 +150,37 @@ def is_local(kind: str) -> bool:
     return kind in _LOCAL
 
 
-def filesystem_kind(path: str) -> str:
-    """Type of the filesystem that holds *path*, by the kernel's mount table; ``unknown`` where there is none."""
+@dataclass(frozen=True, slots=True)
+class MountEntry:
+    """What the kernel's mount table says of a mount: type, source, and options of mount and filesystem together."""
+
+    kind: str = "unknown"
+    source: str = ""
+    options: frozenset[str] = frozenset()
+
+
+def mount_entry(path: str) -> MountEntry:
+    """The mount that holds *path*, by /proc/self/mountinfo (proc_pid_mountinfo(5)); of unknown type where there is none."""
+    best, found = "", MountEntry()
     try:
         wanted = os.path.realpath(path)
-        best, kind = "", "unknown"
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
             for line in table:
-                left, _, right = line.partition(" - ")
-                point = left.split(" ")[4].encode("latin-1", "replace").decode("unicode_escape")
+                left, _, right = line.rstrip("\n").partition(" - ")
+                fields, (kind, source, options) = left.split(" "), right.split(" ")[:3]
+                point = fields[4].encode("latin-1", "replace").decode("unicode_escape")
                 inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
                 if inside and len(point) >= len(best):  # a later mount on the same point hides the earlier
-                    best, kind = point, right.split(" ")[0]
-        return kind
-    except (OSError, IndexError, UnicodeError):
-        return "unknown"
+                    best = point
+                    found = MountEntry(kind, source, frozenset([*fields[5].split(","), *options.split(",")]))
+    except (OSError, IndexError, ValueError):
+        return MountEntry()
+    return found
+
+
+def filesystem_kind(path: str) -> str:
+    """Type of the filesystem that holds *path*, by the kernel's mount table; ``unknown`` where there is none."""
+    return mount_entry(path).kind
 
 
 class PosixFs:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from . import records
+from .attempts import noted
 from .claims import ClaimStore
 from .errors import RecordError, UsageError
 from .finalizer import ResultReader
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, parse_failure, tickets_among
+from .names import Kind, Ticket, is_worker, tickets_among
 from .plan_log import PlanLog
 from .planner import Planner
 from .records import Failure, Input, Job, Outcome, Segment
@@ -85,7 +86,7 @@ def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
     else:
         state = "backing off" if ticket is not None and ticket.delay_ms else "pending"
     beat = None if holder is None else _beat(fs, layout, holder)
-    failures = _failures(fs, layout, number, index)
+    failures = tuple(noted(fs, layout, number, index))
     return Life(path, each.size_bytes, number, index, state, places.result, outcome, ticket, holder, beat, failures)
 
 
@@ -121,23 +122,6 @@ def _beat(fs: Fs, layout: Layout, worker: str) -> records.BeatRecord | None:
         return records.parse_beat(fs.read(layout.live_of(worker), records.SMALL_LIMIT_BYTES), worker)
     except (OSError, RecordError):
         return None
-
-
-def _failures(fs: Fs, layout: Layout, number: int, index: int) -> tuple[Failure, ...]:
-    directory = layout.failures_of(number)
-    try:
-        names = fs.names(directory)
-    except OSError:
-        return ()
-    mine = sorted((at[1], name) for name in names if (at := parse_failure(name)) is not None and at[0] == index)
-    found = []
-    for _, name in mine:
-        try:
-            path = f"{directory}/{name}"
-            found.append(records.parse_failure(fs.read(path, records.SMALL_LIMIT_BYTES), path))
-        except (OSError, RecordError):
-            continue
-    return tuple(found)
 
 
 def quarantined(fs: Fs, layout: Layout, patterns: list[str]) -> list[Input]:

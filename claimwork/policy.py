@@ -43,6 +43,7 @@ PUBLISH_GROUP = 1024
 MAX_ATTEMPTS = 3
 BACKOFF_S = 2.0
 BACKOFF_MAX_S = 3600.0
+FAULT_AFTER = 8  # a worker under which so many inputs fail in a row must show that it is not to blame
 GRACE_S = 8.0  # Docker kills 10 s after SIGTERM; two are left for handing back
 INLINE_BYTES = 512  # values up to this size stand in the done record itself
 VALUE_LIMIT_BYTES = 64 << 20  # a result larger than this is not read back as a value

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .doctor import Diagnosis, Weight
 from .inputs import Life
 from .records import Job
 from .status import Snapshot, WorkerView
@@ -133,6 +134,17 @@ def why_lines(life: Life, job: Job) -> Iterator[str]:
     for each in life.failures:
         host = f" on {printable(each.host)}" if each.host else ""
         yield f"  attempt {each.attempt} failed{host}: {each.kind}: {printable(each.error)}"
+
+
+def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
+    """What doctor found: a line for each finding, then the verdict."""
+    width = max(len(each.probe) for each in found.findings)
+    for each in found.findings:
+        mark = "  ok" if each.ok else "  no" if each.weight is Weight.FACT else " bad"
+        yield printable(f"{mark}  {each.probe:{width}}  {each.words}")
+    yield printable(found.words)
+    if found.verdict != "unfit":
+        yield f"suggested: --claims {found.claims} --patience {found.patience_s:g}"
 
 
 @contextmanager

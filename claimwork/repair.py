@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from . import records
+from .attempts import noted
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import Ticket, parse_failure, range_name, reduce_ticket
+from .names import Ticket, range_name, reduce_ticket
 from .records import Failure, Input, Job
 from .results import Stage, publish
 from .stores import make_store
@@ -137,31 +138,12 @@ class Repairer:
                 return
         except (OSError, RecordError):
             pass  # not settled, or damaged: the attempts tell as much
-        failures = self._failures(segment, index, each.path)
+        failures = [note for note in noted(self.fs, self.layout, segment, index) if note.input == each.path]
         failures = failures or [Failure(each.path, segment, index, 1, "lost", reason or "the report was lost")]
         staged = self._stage.put(records.encode_quarantine(self.job.id, failures, each.path, segment, index))
         self.fs.flush([staged])
         publish(self.fs, staged, path, self.layout.out)
         self._stage.discard(staged)
-
-    def _failures(self, segment: int, index: int, name: str) -> list[Failure]:
-        directory = self.layout.failures_of(segment)
-        try:
-            listed = sorted(
-                (at[1], each) for each in self.fs.names(directory) if (at := parse_failure(each)) and at[0] == index
-            )
-        except OSError:
-            return []
-        found = []
-        for _, each in listed:
-            path = f"{directory}/{each}"
-            try:
-                failure = records.parse_failure(self.fs.read(path, records.SMALL_LIMIT_BYTES), path)
-            except (OSError, RecordError):
-                continue
-            if (failure.segment, failure.index, failure.input) == (segment, index, name):
-                found.append(failure)
-        return found
 
 
 def report_of(job_id: str, segment: int, index: int, name: str) -> Callable[[bytes], bool]:

@@ -1,7 +1,7 @@
 """The worker: claim → run → publish → finish, until nothing is left.
 
-A worker is a supervisor without user code and some children with it. The supervisor holds the claims, beats, watches its
-peers, and decides what follows from each child's report; children run, publish and write done records. On SIGTERM it
+A worker is a supervisor without user code and some children with it. The supervisor holds the claims, beats, and watches its
+peers; children run, publish and write done records; `aftermath` decides what follows from each of their reports. On SIGTERM it
 drains: inputs in hand may end within the grace, everything else goes back unchanged and uncharged.
 
 If peers take it for dead it stops, drops what it held and starts afresh under a new id (`run_worker`).
@@ -12,26 +12,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from random import Random
 
-from . import policy, records
+from . import policy
+from .aftermath import Aftermath, Tally
+from .attempts import noted
+from .blame import Blame
 from .claims import Claims, idle_wait_s
 from .clock import Clock
 from .coverage import Coverage, JobState
-from .errors import ClaimworkError, Exit, Fenced, RecordError, mount_fault
-from .executor import Crashed, Event, Executor, Faulted, Finished
+from .errors import ClaimworkError, Exit, Fenced, mount_fault
+from .executor import Executor
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
 from .heartbeat import Heartbeat
 from .job import FIRST_PLAN
 from .layout import Layout
-from .names import Kind, Ticket, failure_name, parse_failure, plan_ticket, reduce_ticket
+from .names import Kind, Ticket, plan_ticket, reduce_ticket
 from .plan_log import PlanLog
-from .planner import PlanReport
 from .reaper import Reaper
-from .records import BeatRecord, Failure, Job, Outcome
-from .results import Places, Stage, adopt, present, publish, settle, write_done
+from .records import BeatRecord, Job
+from .results import Stage
 from .stores import make_store
 from .ticket_store import empty_directory, remove_directory
 
@@ -44,37 +45,20 @@ class ReducerFailed(ClaimworkError):
     exit_code = Exit.WORK_REMAINS
 
 
-class TooManyQuarantined(ClaimworkError):
-    """More inputs are quarantined than the job allows."""
-
-    exit_code = Exit.QUARANTINED
-
-
 @dataclass(frozen=True)
 class Setup:
-    """What a worker is told. ``kinds``: which tickets it takes. ``stay``: it waits for more when nothing is left."""
+    """What a worker is told. ``kinds``: which tickets it takes. ``stay``: it waits for more when nothing is left.
+
+    ``fault_after``: after so many failed inputs in a row it is doubted (`blame`); 0: never.
+    """
 
     kinds: frozenset[Kind] = frozenset(Kind)
     stay: bool = False
     rescan: bool = False
     wait: bool = True
     grace_s: float = policy.GRACE_S
+    fault_after: int = policy.FAULT_AFTER
     say: Callable[[str], None] = lambda _line: None
-
-
-@dataclass
-class Tally:
-    """What a worker did, over all its ids."""
-
-    done: int = 0
-    done_bytes: int = 0
-    failed: int = 0
-    quarantined: int = 0
-    reclaimed: int = 0
-    fenced: int = 0
-    planned: PlanReport | None = None
-    complete: bool = False
-    stopped_by: int = 0
 
 
 @dataclass
@@ -104,6 +88,10 @@ class Context:
     setup: Setup
     stop: Stop
     tally: Tally = field(default_factory=Tally)
+    blame: Blame = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.blame = Blame(self.setup.fault_after)
 
 
 def run_worker(context: Context) -> Tally:
@@ -141,8 +129,22 @@ class Worker:
         self._heartbeat = Heartbeat(self._fs, self._layout, self._clock, self._job.patience_s, context.rng.random())
         self._reaper = Reaper(self._fs, self._layout, self._store, self._clock, context.identity, self._job.patience_s)
         self._executor = context.make_executor(self._me)
-        self._backlog: list[Ticket] = []  # held, not started
-        self._shedding: set[str] = set()
+        self._aftermath = Aftermath(
+            self._fs,
+            self._layout,
+            self._job,
+            self._stage,
+            self._claims,
+            self._coverage,
+            self._clock,
+            context.identity,
+            self._tally,
+            context.blame,
+            self._setup.say,
+            lambda: bool(context.stop.times),
+        )
+        self._backlog = self._aftermath.backlog
+        self._shedding = self._aftermath.shedding
         self._beats = 0
         self._idle_rounds = 0
         self._local = is_local(self._fs.kind)
@@ -150,7 +152,6 @@ class Worker:
         self._missing_at = self._clock.monotonic()
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
         self._drain_until: float | None = None
-        self._fault: ClaimworkError | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -159,19 +160,19 @@ class Worker:
         self._fs.mkdir(self._layout.stage_of(self._me))
         self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
-        self._mind_quarantine()
+        self._aftermath.mind_quarantine()
         try:
             while self._turn():
                 pass
         except Fenced:
             raise
         except ClaimworkError as error:
-            self._fault = self._fault or error
+            self._aftermath.fault = self._aftermath.fault or error
         except OSError as error:
-            self._fault = self._fault or mount_fault(error, self._layout.out)
+            self._aftermath.fault = self._aftermath.fault or mount_fault(error, self._layout.out)
         self._leave()  # also after a fault: what can be handed back is, and children that lived on would keep this process
-        if self._fault is not None:
-            raise self._fault
+        if self._aftermath.fault is not None:
+            raise self._aftermath.fault
 
     def abandon(self) -> None:
         """Peers took this id for dead: end the children and leave everything as it is."""
@@ -184,8 +185,8 @@ class Worker:
         wait_s = 0.0 if self._backlog else self._wait_s()
         for event in self._executor.poll(wait_s):
             self._idle_rounds = 0
-            self._handle(event)
-        if self._context.stop.times or self._fault is not None:
+            self._aftermath.of(event)
+        if self._context.stop.times or self._aftermath.fault is not None:
             return self._drain()
         self._feed()
         if self._executor.running():
@@ -198,7 +199,7 @@ class Worker:
             self._beats += 1
             if not self._heartbeat.beat(self._record()):
                 self._reaper.reset()
-            self._mind_quarantine()
+            self._aftermath.mind_quarantine()
         if self._reaper.due_in() <= 0:
             idle = not self._executor.running()
             self._tally.reclaimed += self._reaper.work(idle=idle)
@@ -245,7 +246,15 @@ class Worker:
 
     def _feed(self) -> None:
         for slot in self._executor.free():
-            ticket = self._backlog.pop() if self._backlog else self._claims.next(self._wanted)
+            control = self._aftermath.next_control()
+            if control is not None:
+                self._executor.start(slot, control, control=True)
+                continue
+            ticket = (
+                self._backlog.pop()
+                if self._backlog
+                else self._claims.next(self._wanted, any_weight=self._aftermath.in_doubt)
+            )
             if ticket is None:
                 self._idle_rounds += 1
                 return
@@ -253,7 +262,7 @@ class Worker:
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
             elif ticket.kind is Kind.MAP and ticket.count == 1 and ticket.attempt > self._job.max_attempts:
-                self._fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
+                self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
                 self._executor.start(slot, ticket)
 
@@ -278,188 +287,12 @@ class Worker:
                 self._shedding.add(at.ticket.name)
                 self._executor.stop_before(slot, stop)
 
-    # -- what follows from a report -----------------------------------------------------------------------------------
-
-    def _handle(self, event: Event) -> None:
-        ticket = event.ticket
-        match event:
-            case Faulted():
-                if isinstance(event.error, Fenced):
-                    raise event.error
-                self._fault = self._fault or event.error
-                self._claims.release(ticket, ticket.successor())
-            case Crashed():
-                self._crashed(event)
-            case Finished() if event.mapped is not None:
-                self._mapped(event)
-            case Finished():
-                if event.planned is not None:
-                    self._tally.planned = event.planned
-                    self._note_planned(event.planned)
-                self._claims.drop(ticket)
-
-    def _mapped(self, event: Finished) -> None:
-        ticket, report = event.ticket, event.mapped
-        assert report is not None
-        self._tally.done += report.done
-        self._tally.done_bytes += report.done_bytes
-        shed = ticket.name in self._shedding
-        self._shedding.discard(ticket.name)
-        failed = [policy.part_of(ticket, failure.index, failure.index + 1) for failure, _ in report.failures]
-        rest = self._pieces(ticket, report.stopped_at, shed=shed)
-        if not failed and not rest:
-            self._claims.drop(ticket)
-        elif not failed and len(rest) == 1:
-            self._claims.release(ticket, rest[0])  # one step: the finished prefix is in its done record
-        else:
-            self._claims.split(ticket, [*failed, *rest])
-            for part, (failure, final) in zip(failed, report.failures, strict=True):
-                self._fail(part, failure.kind, failure.error, failure.detail, final=final)
-            for part in rest:
-                self._claims.release(part, part.successor())
-
-    def _pieces(self, ticket: Ticket, start: int, *, shed: bool) -> list[Ticket]:
-        """The unfinished rest of a ticket; in some pieces when it was stopped because it lasts."""
-        if start >= ticket.hi:
-            return []
-        count = min(32, (ticket.hi - start) // max(1, start - ticket.lo) + 1) if shed else 1
-        edges = [start + (ticket.hi - start) * nth // count for nth in range(count + 1)]
-        return [policy.part_of(ticket, lo, hi) for lo, hi in pairwise(edges) if lo < hi]
-
-    def _crashed(self, event: Crashed) -> None:
-        ticket, index = event.ticket, event.index
-        self._shedding.discard(ticket.name)
-        if ticket.kind is not Kind.MAP:
-            if ticket.kind is Kind.REDUCE:  # a plan ticket's segment is 0, whose input 0 has its attempts there
-                self._note_failure(ticket, 0, "reduce", event.kind, event.error, event.detail)
-            again = ticket.successor(
-                attempt=ticket.attempt + 1, delay_ms=policy.backoff_ms(ticket.attempt + 1, self._job.backoff_s)
-            )
-            self._claims.release(ticket, again)
-            self._setup.say(f"{ticket.kind.name.lower()} failed at attempt {ticket.attempt}: {event.error}")
-            return
-        if index is None:  # between two inputs: nobody in particular is to blame
-            successors = policy.after_loss(ticket)
-            if len(successors) == 1:
-                self._claims.release(ticket, successors[0])
-            else:
-                self._claims.split(ticket, successors)
-                for part in successors:
-                    self._claims.release(part, part.successor())
-            return
-        parts = [
-            policy.part_of(ticket, lo, hi)
-            for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
-            if lo < hi
-        ]
-        self._claims.split(ticket, parts)
-        self._backlog += parts[1:]
-        self._fail(parts[0], event.kind, event.error, event.detail, final=False)
-
-    def _fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
-        """One attempt of a one-input ticket that I hold failed: back to ready after a back-off, or quarantine."""
-        if self._context.stop.times and not final:  # systemd and Slurm signal what a task has started, too
-            self._claims.release(ticket, ticket.successor())
-            return
-        self._tally.failed += 1
-        each = self._log.segment(ticket.segment).inputs[ticket.lo]
-        failure = self._note_failure(ticket, ticket.lo, each.path, kind, error, detail)
-        again = None if final else policy.after_failure(ticket, ticket.lo, self._job.max_attempts, self._job.backoff_s)
-        if again is not None:
-            self._claims.release(ticket, again)
-            return
-        places = Places.of(self._layout, self._job, ticket.segment, ticket.lo, each)
-        outcome = self._existing(places)
-        if outcome is None:
-            failures = self._failures(ticket.segment, ticket.lo) or [failure]
-            staged = self._stage.put(
-                records.encode_quarantine(self._job.id, failures, each.path, ticket.segment, ticket.lo)
-            )
-            self._stage.flush(staged)
-            _, outcome = settle(self._fs, self._layout, self._job, places, staged)
-            self._stage.discard(staged)
-        self._tally.quarantined += not outcome.ok
-        if not outcome.ok:
-            self._setup.say(f"quarantined {each.path!r}: {error}")
-        self._write_done(ticket, outcome, places)
-        self._claims.drop(ticket)
-        self._mind_quarantine()
-
-    def _existing(self, places: Places) -> Outcome | None:
-        """The outcome of a result that is there already; None without one, or when something else is in its place."""
-        try:
-            return adopt(self._fs, places.result) if present(self._fs, places.result) else None
-        except (RecordError, IsADirectoryError):
-            return None
-
-    def _write_done(self, ticket: Ticket, outcome: Outcome, places: Places) -> None:
-        write_done(
-            self._fs,
-            self._layout,
-            self._stage,
-            ticket.segment,
-            {ticket.lo: outcome},
-            places.directories(ok=outcome.ok),
-        )
-
-    def _mind_quarantine(self) -> None:
-        """Stop when more inputs are quarantined than the job allows."""
-        allowed = self._job.max_quarantined
-        if allowed is None or self._fault is not None:
-            return
-        found = len(self._coverage.reports(self._job))
-        if found > allowed:
-            self._fault = TooManyQuarantined(
-                f"{found} inputs are quarantined, and the job allows {allowed}; look at {self._layout.quarantine!r}, "
-                f"then: claimwork retry {self._layout.out}"
-            )
-
-    def _note_failure(self, ticket: Ticket, index: int, name: str, kind: str, error: str, detail: str) -> Failure:
-        failure = Failure(
-            name,
-            ticket.segment,
-            index,
-            ticket.attempt,
-            kind,
-            error,
-            detail,
-            self._me,
-            self._context.identity.host,
-            self._clock.time(),
-        )
-        staged = self._stage.put(records.encode_failure(failure))
-        target = f"{self._layout.failures_of(ticket.segment)}/{failure_name(index, ticket.attempt)}"
-        publish(self._fs, staged, target, self._layout.out)
-        self._stage.discard(staged)
-        return failure
-
-    def _failures(self, segment: int, index: int) -> list[Failure]:
-        directory = self._layout.failures_of(segment)
-        try:
-            names = self._fs.names(directory)
-        except FileNotFoundError:
-            names = []
-        attempts = sorted(
-            (found[1], name) for name in names if (found := parse_failure(name)) is not None and found[0] == index
-        )
-        noted = []
-        for _, name in attempts:
-            path = f"{directory}/{name}"
-            try:
-                noted.append(records.parse_failure(self._fs.read(path, records.SMALL_LIMIT_BYTES), path))
-            except RecordError:
-                pass  # notes are not flushed: a power loss took its content
-        return noted
-
-    def _note_planned(self, report: PlanReport) -> None:
-        self._setup.say(f"planned {report.added} inputs ({report.known} were planned before)")
-        if not report.added + report.known:
-            self._setup.say("IN holds no inputs: is the right directory mounted there?")
-
     # -- nothing to claim ---------------------------------------------------------------------------------------------
 
     def _idle(self) -> bool:
         """Nothing is running and nothing could be claimed: leave, or see to it that work comes."""
+        if self._aftermath.weigh(more_inputs=False):
+            return True
         state = self._coverage.state()
         complete = state.complete and not self._claims.plans_wait
         if complete and self._setup.stay:
@@ -523,9 +356,9 @@ class Worker:
                 self._missing[key] = ticket
 
     def _raise_reducer_failed(self, ticket: Ticket) -> None:
-        failures = self._failures(ticket.segment, 0)
+        failures = noted(self._fs, self._layout, ticket.segment, 0)
         why = failures[-1].error if failures else "unknown"
-        self._fault = ReducerFailed(
+        self._aftermath.fault = ReducerFailed(
             f"the reducer failed {len(failures)} times, last with {why}; all inputs are done: "
             f"mend it, then: claimwork reduce {self._layout.out}"
         )

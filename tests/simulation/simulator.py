@@ -27,6 +27,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from claimwork.aftermath import Tally
 from claimwork.child_process import LOST, NEVER, TicketWork
 from claimwork.coverage import Coverage
 from claimwork.errors import ClaimworkError
@@ -43,7 +44,7 @@ from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
 from claimwork.task import Attempt, Results
 from claimwork.testing import MUTATING, Died, HookedFs, MemoryServer
-from claimwork.worker import Context, Setup, Stop, Tally, run_worker
+from claimwork.worker import Context, Setup, Stop, run_worker
 
 OUT = "/out"
 ERRORS = (errno.EIO, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT)
@@ -552,7 +553,7 @@ class SimExecutor:
             if slot.ticket is not None
         }
 
-    def start(self, slot: int, ticket: Ticket) -> None:
+    def start(self, slot: int, ticket: Ticket, *, control: bool = False) -> None:
         at = self._slots[slot]
         at.ticket = ticket
         at.since = self._parent.host.monotonic()
@@ -577,7 +578,7 @@ class SimExecutor:
                 lambda _job: runner,
                 world_list,
             )
-            answer = json.loads(json.dumps(work.run(ticket)))
+            answer = json.loads(json.dumps(work.run(ticket, control=control)))
             if at.process is process and not process.dead:
                 at.process = None
                 self._post(event_of(slot, ticket, answer))

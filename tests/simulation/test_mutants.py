@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from claimwork import child, claims, coverage, finalizer, marker_store, policy, reaper, results, ticket_store, worker
+from claimwork import (
+    aftermath,
+    child,
+    claims,
+    coverage,
+    finalizer,
+    marker_store,
+    policy,
+    reaper,
+    results,
+    ticket_store,
+    worker,
+)
 from claimwork.coverage import Coverage
 from claimwork.names import Ticket
 from claimwork.records import Outcome
@@ -83,7 +95,7 @@ def no_settle(patch: Patch) -> None:
         return mine, results.adopt(fs, places.result)
 
     patch.setattr(child, "settle", settle)
-    patch.setattr(worker, "settle", settle)
+    patch.setattr(aftermath, "settle", settle)
 
 
 def lost_on_reclaim(patch: Patch) -> None:
@@ -120,7 +132,7 @@ def retried_counts_twice(patch: Patch) -> None:
 
 def own_result_believed(patch: Patch) -> None:
     """Whoever finds a result there already reports a digest of its own."""
-    for module in (child, results, worker):
+    for module in (child, results, aftermath):
         patch.setattr(module, "adopt", lambda _fs, _path: Outcome(True, 1, "0" * 32))
 
 
@@ -138,8 +150,8 @@ def leaves_while_planning(patch: Patch) -> None:
     """A worker leaves when what is planned is done, although a plan ticket waits."""
     real = claims.Claims._refresh
 
-    def refresh(self: Any, wanted: Callable[[Ticket], bool]) -> bool:
-        found = real(self, wanted)
+    def refresh(self: Any, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> bool:
+        found = real(self, wanted, any_weight=any_weight)
         self.plans_wait = False
         return found
 

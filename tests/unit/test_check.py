@@ -60,7 +60,7 @@ class Inline:
     def running(self) -> dict[int, Running]:
         return {0: Running(self._ticket, None, 0.0, self._clock.monotonic())} if self._ticket else {}
 
-    def start(self, slot: int, ticket: Ticket) -> None:
+    def start(self, slot: int, ticket: Ticket, *, control: bool = False) -> None:
         self._ticket = ticket
 
     def stop_before(self, slot: int, index: int) -> None:

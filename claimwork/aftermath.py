@@ -1,0 +1,327 @@
+"""What follows from a child's report: tickets dropped, handed back or split; failures charged, quarantined or held.
+
+The worker's supervisor decides this; children only run and publish. All that stands on disk meanwhile is the ticket, held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from . import policy, records
+from .attempts import note, noted
+from .blame import Blame
+from .claims import Claims
+from .clock import Clock
+from .coverage import Coverage
+from .errors import ClaimworkError, Exit, Fenced, RecordError, WorkerFault
+from .executor import Crashed, Event, Faulted, Finished
+from .fs import Fs
+from .layout import Layout
+from .names import Kind, Ticket
+from .plan_log import PlanLog
+from .planner import PlanReport
+from .records import BeatRecord, Failure, Job, Outcome
+from .results import Places, Stage, adopt, present, settle, write_done
+
+
+class TooManyQuarantined(ClaimworkError):
+    """More inputs are quarantined than the job allows."""
+
+    exit_code = Exit.QUARANTINED
+
+
+@dataclass
+class Tally:
+    """What a worker did, over all its ids."""
+
+    done: int = 0
+    done_bytes: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    reclaimed: int = 0
+    fenced: int = 0
+    planned: PlanReport | None = None
+    complete: bool = False
+    stopped_by: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A failure that nobody is charged for yet; the ticket stands for its one input."""
+
+    ticket: Ticket
+    kind: str
+    error: str
+    detail: str
+
+
+@dataclass
+class Aftermath:
+    """One id of a worker deciding what follows. ``fault`` is set when the worker is to stop."""
+
+    fs: Fs
+    layout: Layout
+    job: Job
+    stage: Stage
+    claims: Claims
+    coverage: Coverage
+    clock: Clock
+    identity: BeatRecord
+    tally: Tally
+    blame: Blame
+    say: Callable[[str], None]
+    is_stopping: Callable[[], bool]
+    backlog: list[Ticket] = field(default_factory=list)  # held, not started
+    shedding: set[str] = field(default_factory=set)  # names of tickets that were asked to stop early
+    fault: ClaimworkError | None = None
+    _held: list[_Held] = field(default_factory=list)
+    _control: Ticket | None = None
+    _control_runs: bool = False
+    _looked_at: int = 0  # so many failures were held when no control was found
+
+    def __post_init__(self) -> None:
+        self._log = PlanLog(self.fs, self.layout)
+
+    def of(self, event: Event) -> None:
+        """Do what follows from *event*. Raises Fenced when the child found this worker fenced."""
+        ticket = event.ticket
+        if self._control_runs and ticket is self._control:
+            self._control_ended(event)
+            return
+        match event:
+            case Faulted():
+                self._faulted(event)
+                self.claims.release(ticket, ticket.successor())
+            case Crashed():
+                self._crashed(event)
+            case Finished() if event.mapped is not None:
+                self._mapped(event)
+            case Finished():
+                if event.planned is not None:
+                    self.tally.planned = event.planned
+                    self._note_planned(event.planned)
+                self.claims.drop(ticket)
+
+    # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def _mapped(self, event: Finished) -> None:
+        ticket, report = event.ticket, event.mapped
+        assert report is not None
+        self.tally.done += report.done
+        self.tally.done_bytes += report.done_bytes
+        if report.done > report.adopted:
+            self.blame.succeeded()
+        shed = ticket.name in self.shedding
+        self.shedding.discard(ticket.name)
+        failed = [policy.part_of(ticket, failure.index, failure.index + 1) for failure, _ in report.failures]
+        rest = _pieces(ticket, report.stopped_at, shed=shed)
+        if not failed and not rest:
+            self.claims.drop(ticket)
+        elif not failed and len(rest) == 1:
+            self.claims.release(ticket, rest[0])  # one step: the finished prefix is in its done record
+        else:
+            self.claims.split(ticket, [*failed, *rest])
+            for part, (failure, final) in zip(failed, report.failures, strict=True):
+                self.fail(part, failure.kind, failure.error, failure.detail, final=final)
+            for part in rest:
+                self.claims.release(part, part.successor())
+        self.weigh(more_inputs=True)
+
+    def _crashed(self, event: Crashed) -> None:
+        ticket, index = event.ticket, event.index
+        self.shedding.discard(ticket.name)
+        if ticket.kind is not Kind.MAP:
+            self._plan_or_reduce_crashed(event)
+            return
+        if index is None:  # between two inputs: nobody in particular is to blame
+            successors = policy.after_loss(ticket)
+            if len(successors) == 1:
+                self.claims.release(ticket, successors[0])
+            else:
+                self.claims.split(ticket, successors)
+                for part in successors:
+                    self.claims.release(part, part.successor())
+            return
+        parts = [
+            policy.part_of(ticket, lo, hi)
+            for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
+            if lo < hi
+        ]
+        self.claims.split(ticket, parts)
+        self.backlog += parts[1:]
+        self.fail(parts[0], event.kind, event.error, event.detail, final=False)
+        self.weigh(more_inputs=True)
+
+    def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
+        """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""
+        if final:
+            self._charge(_Held(ticket, kind, error, detail), final=True)
+        elif self.is_stopping():  # systemd and Slurm signal what a task has started, too
+            self.claims.release(ticket, ticket.successor())
+        elif self.blame.failed(ticket.segment, ticket.lo):
+            self._charge(_Held(ticket, kind, error, detail), final=False)
+        else:
+            self._held.append(_Held(ticket, kind, error, detail))
+
+    def _charge(self, failed: _Held, *, final: bool) -> None:
+        """Back to ready after a back-off with attempt + 1, or into quarantine."""
+        ticket = failed.ticket
+        self.tally.failed += 1
+        each = self._log.segment(ticket.segment).inputs[ticket.lo]
+        failure = self._note(ticket, ticket.lo, each.path, failed.kind, failed.error, failed.detail)
+        again = None if final else policy.after_failure(ticket, ticket.lo, self.job.max_attempts, self.job.backoff_s)
+        if again is not None:
+            self.claims.release(ticket, again)
+            return
+        places = Places.of(self.layout, self.job, ticket.segment, ticket.lo, each)
+        outcome = self._existing(places)
+        if outcome is None:
+            failures = noted(self.fs, self.layout, ticket.segment, ticket.lo) or [failure]
+            report = records.encode_quarantine(self.job.id, failures, each.path, ticket.segment, ticket.lo)
+            staged = self.stage.put(report)
+            self.stage.flush(staged)
+            _, outcome = settle(self.fs, self.layout, self.job, places, staged)
+            self.stage.discard(staged)
+        self.tally.quarantined += not outcome.ok
+        if not outcome.ok:
+            self.say(f"quarantined {each.path!r}: {failed.error}")
+        directories = places.directories(ok=outcome.ok)
+        write_done(self.fs, self.layout, self.stage, ticket.segment, {ticket.lo: outcome}, directories)
+        self.claims.drop(ticket)
+        self.mind_quarantine()
+
+    def _existing(self, places: Places) -> Outcome | None:
+        """The outcome of a result that is there already; None without one, or when something else is in its place."""
+        try:
+            return adopt(self.fs, places.result) if present(self.fs, places.result) else None
+        except (RecordError, IsADirectoryError):
+            return None
+
+    def _note(self, ticket: Ticket, index: int, name: str, kind: str, error: str, detail: str) -> Failure:
+        failure = Failure(
+            name,
+            ticket.segment,
+            index,
+            ticket.attempt,
+            kind,
+            error,
+            detail,
+            self.identity.worker,
+            self.identity.host,
+            self.clock.time(),
+        )
+        note(self.fs, self.layout, self.stage, failure)
+        return failure
+
+    def mind_quarantine(self) -> None:
+        """Stop when more inputs are quarantined than the job allows."""
+        allowed = self.job.max_quarantined
+        if allowed is None or self.fault is not None:
+            return
+        found = len(self.coverage.reports(self.job))
+        if found > allowed:
+            self.fault = TooManyQuarantined(
+                f"{found} inputs are quarantined, and the job allows {allowed}; look at {self.layout.quarantine!r}, "
+                f"then: claimwork retry {self.layout.out}"
+            )
+
+    # -- plan and reduce ----------------------------------------------------------------------------------------------
+
+    def _plan_or_reduce_crashed(self, event: Crashed) -> None:
+        ticket = event.ticket
+        if ticket.kind is Kind.REDUCE:  # a plan ticket's segment is 0, whose input 0 has its attempts there
+            self._note(ticket, 0, "reduce", event.kind, event.error, event.detail)
+        attempt = ticket.attempt + 1
+        again = ticket.successor(attempt=attempt, delay_ms=policy.backoff_ms(attempt, self.job.backoff_s))
+        self.claims.release(ticket, again)
+        self.say(f"{ticket.kind.name.lower()} failed at attempt {ticket.attempt}: {event.error}")
+
+    def _note_planned(self, report: PlanReport) -> None:
+        self.say(f"planned {report.added} inputs ({report.known} were planned before)")
+        if not report.added + report.known:
+            self.say("IN holds no inputs: is the right directory mounted there?")
+
+    def _faulted(self, event: Faulted) -> None:
+        if isinstance(event.error, Fenced):
+            raise event.error
+        self.fault = self.fault or event.error
+
+    # -- whom to blame ------------------------------------------------------------------------------------------------
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether failures are held, since this worker may be to blame for them."""
+        return bool(self._held)
+
+    def next_control(self) -> Ticket | None:
+        """An input with a result, to be run here once more (`Executor.start` with ``control``); None: no need."""
+        if self._control_runs or not self._find_control():
+            return None
+        self._control_runs = True
+        return self._control
+
+    def weigh(self, *, more_inputs: bool) -> bool:
+        """Charge or stop, if the evidence is enough; whether that was decided. *more_inputs*: more may be claimed."""
+        if not self._held or self._control_runs or self.fault is not None or self.is_stopping():
+            return False
+        if not more_inputs:
+            self._looked_at = 0
+        verdict = self.blame.verdict(more_controls=self._find_control(), more_inputs=more_inputs)
+        if verdict == "worker":
+            self.fault = self._worker_fault()
+        elif verdict == "inputs":
+            held, self._held = self._held, []
+            for each in held:
+                self._charge(each, final=False)
+        return verdict != "open"
+
+    def _find_control(self) -> bool:
+        """Whether there is a control to run. Looks again only when more failures are held than before."""
+        if self.blame.sound or not self._held:
+            return False
+        if self._control is None and self._looked_at < len(self._held):
+            self._looked_at = len(self._held)
+            self._control = self.coverage.finished(self.blame.controls)
+        return self._control is not None
+
+    def _control_ended(self, event: Event) -> None:
+        control = event.ticket
+        self._control, self._control_runs, self._looked_at = None, False, 0
+        match event:
+            case Faulted():
+                self._faulted(event)
+                return
+            case Crashed():
+                self.blame.control_failed(control.segment, control.lo, event.error)
+            case Finished():
+                report = event.mapped
+                assert report is not None
+                if report.done:
+                    self.blame.succeeded()
+                elif report.failures:
+                    self.blame.control_failed(control.segment, control.lo, report.failures[0][0].error)
+        self.weigh(more_inputs=True)
+
+    def _worker_fault(self) -> WorkerFault:
+        last = self._held[-1]
+        path = self._log.segment(last.ticket.segment).inputs[last.ticket.lo].path
+        why = (
+            "inputs that succeeded elsewhere fail here as well"
+            if self.blame.controls
+            else f"the first {len(self._held)} inputs all failed here, and nothing in the job has succeeded yet"
+        )
+        return WorkerFault(
+            f"{why}, last {path!r} with {last.error}: is the image whole, and all mounted that the task needs? "
+            "The inputs are not charged for it; with --fault-after 0 they would be"
+        )
+
+
+def _pieces(ticket: Ticket, start: int, *, shed: bool) -> list[Ticket]:
+    """The unfinished rest of a ticket; in some pieces when it was stopped because it lasts."""
+    if start >= ticket.hi:
+        return []
+    count = min(32, (ticket.hi - start) // max(1, start - ticket.lo) + 1) if shed else 1
+    edges = [start + (ticket.hi - start) * nth // count for nth in range(count + 1)]
+    return [policy.part_of(ticket, lo, hi) for lo, hi in pairwise(edges) if lo < hi]

@@ -1,0 +1,284 @@
+"""Two doctors on one mount, in two containers or on two hosts: who excludes whom, and how late one sees the other.
+
+They meet in one directory by a code that people give to both. Each writes numbered messages into a directory of its own,
+and reads those of the other by fresh listings. Lags are half of round trips on one clock, so no clocks are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..clock import Clock
+from ..errors import RecordError, UsageError, WorkerFault
+from ..fs import PosixFs, encode_path
+from ..records import SMALL_LIMIT_BYTES
+from .finding import Finding, Weight
+
+_POLL_S = 0.002
+_ECHOES = 20
+_NAMES = 200
+_RACES: tuple[tuple[str, Weight], ...] = (
+    ("link", Weight.UNFIT),
+    ("rename", Weight.MARKER),
+    ("exclusive create", Weight.FACT),
+    ("mkdir", Weight.FACT),
+)
+
+
+@dataclass
+class Pair:
+    """One side of a pair. ``first``: the one that came first leads."""
+
+    fs: PosixFs
+    root: str
+    clock: Clock
+    limit_s: float
+    first: bool = False
+    beat_lag_s: float = 0.0
+    _sent: int = 0
+    _received: int = 0
+    _facts: dict[str, Any] = field(default_factory=dict)
+
+    def meet(self) -> None:
+        """Wait for the other side. Raises UsageError when the code is in use, WorkerFault when nobody comes."""
+        self.fs.mkdir(self.root)
+        self.first = self._takes("a")
+        if not self.first and not self._takes("b"):
+            raise UsageError(f"two doctors met here already ({self.root!r}); choose another --pair CODE")
+        try:
+            self._send({"host": socket.gethostname(), "uid": os.geteuid(), "pid": os.getpid()})
+            self._facts = self._receive(self.limit_s)
+        except WorkerFault:
+            self.fs.remove_tree(self.root)
+            raise
+
+    def examine(self) -> Iterator[Finding]:
+        """All findings of the pair; both sides come to the same ones. Raises WorkerFault when the other goes silent."""
+        try:
+            yield Finding("pair", True, f"met {self._facts['host']}, process {self._facts['pid']}", Weight.FACT)
+            yield self._messages()
+            yield self._beats()
+            yield self._lookups()
+            for kind, weight in _RACES:
+                yield self._race(kind, weight)
+            yield self._locks()
+            yield self._owners()
+            yield self._clocks()
+        finally:
+            self._leave()
+
+    # -- probes -------------------------------------------------------------------------------------------------------
+
+    def _messages(self) -> Finding:
+        """How late a new file is seen by a fresh listing."""
+        lags = []
+        for _ in range(_ECHOES):
+            started = self.clock.monotonic()
+            self._barrier()
+            lags.append((self.clock.monotonic() - started) / 2)
+        lag = self._agree(max, max(lags))
+        words = f"a new file is listed by the other within {1000 * lag:.0f} ms"
+        return Finding("listing lag", lag < 1.0, words, Weight.ADVICE)
+
+    def _beats(self) -> Finding:
+        """How late a heartbeat that is rewritten in place is read. The first round also waits for the other to begin."""
+        mine, theirs = ("beat-a", "beat-b") if self.first else ("beat-b", "beat-a")
+        held = self.fs.open_beat(f"{self.root}/{mine}", b"%08d" % 0)
+        self._barrier()
+        lags = []
+        try:
+            for number in range(1, _ECHOES + 1):
+                started = self.clock.monotonic()
+                if self.first:
+                    held.write(b"%08d" % number)
+                self._until(
+                    lambda number=number: self.fs.read(f"{self.root}/{theirs}", 64) == b"%08d" % number,  # type: ignore[misc]
+                    "a heartbeat that is read as it is written",
+                )
+                if not self.first:
+                    held.write(b"%08d" % number)
+                lags.append((self.clock.monotonic() - started) / 2)
+        finally:
+            held.close()
+        lag = self.beat_lag_s = self._agree(max, max(lags[1:]))
+        return Finding("heartbeat lag", lag < 5.0, f"{1000 * lag:.0f} ms at most", Weight.ADVICE)
+
+    def _lookups(self) -> Finding:
+        """A name that was looked up too early: a cache remembers its absence, and a listing must cure that."""
+        name = f"{self.root}/late"
+        cured = True
+        if self.first:
+            self._receive()  # the other has looked
+            self.fs.stage(name, b"")
+            self._send({})
+        else:
+            self.fs.inode(name)
+            self._send({})
+            self._receive()
+            self._until(lambda: "late" in self.fs.names(self.root), "a new file to be listed")
+            cured = self.fs.inode(name) is not None
+        cured = bool(self._agree(min, int(cured)))
+        words = "is found after a listing" if cured else "is not found although it is listed: results may be made twice"
+        return Finding("name looked up too early", cured, words, Weight.ADVICE)
+
+    def _race(self, kind: str, weight: Weight) -> Finding:
+        directory = f"{self.root}/{kind.replace(' ', '-')}"
+        mine = f"{directory}-{'a' if self.first else 'b'}"
+        self.fs.mkdir(directory)
+        self.fs.mkdir(mine)
+        self.fs.stage(f"{mine}/source", b"")
+        if self.first and kind == "rename":
+            for number in range(_NAMES):
+                self.fs.stage(f"{directory}/{number}", b"")
+        self._barrier()
+        act: Callable[[int], None] = {
+            "link": lambda n: self.fs.link(f"{mine}/source", f"{directory}/{n}"),
+            "rename": lambda n: self.fs.rename(f"{directory}/{n}", f"{mine}/{n}"),
+            "exclusive create": lambda n: _create(f"{directory}/{n}"),
+            "mkdir": lambda n: os.mkdir(encode_path(f"{directory}/{n}")),
+        }[kind]
+        won, tried, number = [], [], 0
+        while number < _NAMES:
+            tried.append(number)
+            try:
+                act(number)
+                won.append(number)
+                number += 1
+            except (FileExistsError, FileNotFoundError):
+                number += 2  # whoever is behind leaps ahead, so that both stay close
+        theirs = self._exchange({"tried": tried, "won": won})
+        both = set(tried) & set(theirs["tried"])
+        double = set(won) & set(theirs["won"])
+        nobody = both - set(won) - set(theirs["won"])
+        words = (
+            f"{len(both)} names tried by both: {len(both & set(won))} to {len(both & set(theirs['won']))}, "
+            f"{len(double)} double winners, {len(nobody)} without a winner"
+        )
+        return Finding(f"{kind} between two", not double and not nobody, words, weight)
+
+    def _locks(self) -> Finding:
+        path = f"{self.root}/locked"
+        lock = self.fs.try_lock(path) if self.first else None
+        self._barrier()
+        refused = self.first
+        if not self.first:
+            second = self.fs.try_lock(path)
+            refused = second is None
+            if second is not None:
+                second.release()
+        refused = bool(self._agree(min, int(refused)))
+        if lock is not None:
+            lock.release()
+        words = (
+            "an OS lock is seen by the other" if refused else "an OS lock is not seen by the other; none is relied on"
+        )
+        return Finding("lock between two", True, words, Weight.FACT)
+
+    def _owners(self) -> Finding:
+        """A9: each must be able to remove and link what the other made, as reapers do."""
+        mine = f"{self.root}/of-{'a' if self.first else 'b'}"
+        theirs = f"{self.root}/of-{'b' if self.first else 'a'}"
+        self.fs.mkdir(mine)
+        self.fs.stage(f"{mine}/file", b"")
+        self._barrier()
+        trouble = ""
+        try:
+            self.fs.link(f"{theirs}/file", f"{mine}/theirs")
+        except OSError as error:
+            trouble = f"cannot link the other's file ({(error.strerror or str(error)).lower()})"
+        self._barrier()
+        try:
+            self.fs.unlink(f"{theirs}/theirs")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            trouble = trouble or f"cannot remove the other's file ({(error.strerror or str(error)).lower()})"
+        other = self._exchange({"trouble": trouble})["trouble"]
+        uids = f"uid {os.geteuid()} here, uid {self._facts['uid']} there"
+        trouble = trouble or other
+        words = (
+            f"{uids}: {trouble}; run all workers under one uid"
+            if trouble
+            else f"{uids}: each can clean up after the other"
+        )
+        return Finding("owners", not trouble, words, Weight.ADVICE)
+
+    def _clocks(self) -> Finding:
+        before = self.clock.monotonic()
+        theirs = self._exchange({"at": self.clock.time()})["at"]
+        offset = abs(float(theirs) - self.clock.time()) - (self.clock.monotonic() - before)
+        offset = self._agree(min, max(offset, 0.0))
+        return Finding("clocks", True, f"about {offset:.1f} s apart, which matters to nobody", Weight.FACT)
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _takes(self, side: str) -> bool:
+        try:
+            os.mkdir(encode_path(f"{self.root}/{side}"))
+        except FileExistsError:
+            return False
+        return True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        side = f"{self.root}/{'a' if self.first else 'b'}"
+        self._sent += 1
+        self.fs.stage(f"{side}/.new", json.dumps(message).encode())
+        self.fs.rename(f"{side}/.new", f"{side}/{self._sent}")
+
+    def _receive(self, limit_s: float = 60.0) -> dict[str, Any]:
+        side = f"{self.root}/{'b' if self.first else 'a'}"
+        self._received += 1
+        name = str(self._received)
+
+        def there() -> bool:
+            try:
+                return name in self.fs.names(side)
+            except FileNotFoundError:
+                return False
+
+        self._until(there, "the other side", limit_s)
+        try:
+            message = json.loads(self.fs.read(f"{side}/{name}", SMALL_LIMIT_BYTES))
+        except ValueError:
+            raise RecordError(f"{side!r} holds something that no doctor wrote") from None
+        if not isinstance(message, dict):
+            raise RecordError(f"{side!r} holds something that no doctor wrote")
+        return message
+
+    def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._send(message)
+        return self._receive()
+
+    def _barrier(self) -> None:
+        """Nobody goes on before the other has come here."""
+        self._exchange({})
+
+    def _agree(self, choose: Callable[..., Any], value: float) -> Any:
+        return choose(value, self._exchange({"value": value})["value"])
+
+    def _until(self, condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+        until = self.clock.monotonic() + limit_s
+        while not condition():
+            if self.clock.monotonic() > until:
+                raise WorkerFault(
+                    f"waited {limit_s:g} s for {what} in {self.root!r}: start both doctors within that time"
+                )
+            self.clock.sleep(_POLL_S)
+
+    def _leave(self) -> None:
+        """The second to leave removes everything; the first leaves a word."""
+        try:
+            os.mkdir(encode_path(f"{self.root}/left"))
+        except FileExistsError:
+            self.fs.remove_tree(self.root)
+        except OSError:
+            pass
+
+
+def _create(path: str) -> None:
+    os.close(os.open(encode_path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
