@@ -638,7 +638,7 @@ def doctor(
             help="Any word; run doctor with the same one on another host or in another container, to examine both together.",
         ),
     ] = "",
-    wait: Annotated[
+    pair_wait: Annotated[
         float, typer.Option(envvar="CLAIMWORK_PAIR_WAIT", min=1, help="Seconds that --pair waits for the other side.")
     ] = 300.0,
     as_json: AsJson = False,
@@ -652,7 +652,7 @@ def doctor(
 
     if not os.path.isdir(directory):
         raise UsageError(f"{directory!r} is not a directory; give one on the mount to examine")
-    found = diagnose(os.path.abspath(directory), SystemClock(), pair, wait)
+    found = diagnose(os.path.abspath(directory), SystemClock(), pair, pair_wait)
     if as_json:
         document = {
             "schema": 1,

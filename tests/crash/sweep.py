@@ -2,11 +2,10 @@
 
 A clean run tells which calls change something below OUT. Then one run for each of them: the process is killed just before
 it, or the call is answered with an error. Afterwards a fresh worker must complete the job, `claimwork check` must find
-nothing, and summary.json must be the one of an undisturbed run, byte for byte.
+nothing, and summary.json and all results must be those of an undisturbed run, byte for byte.
 
-strace counts the calls of each name in each process. Calls of the worker are struck in the worker alone; a call of a child
-is struck as the n-th of its name in the worker and in every child, so a child that is started again dies again: who does
-not end of that is killed.
+strace counts the calls of each name in each process. So that exactly one process is struck, the worker and its first child
+both wait at their birth until strace is attached to the one that is meant; whoever comes later runs undisturbed.
 
 Processes are forked from an interpreter that has imported everything (`python sweep.py`): no start-up calls to count.
 """
@@ -23,31 +22,34 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 from claimwork.check import check
+from claimwork.errors import Exit
 from claimwork.fs import PosixFs
 from claimwork.layout import Layout
 from claimwork.testing import ManualClock
 
 CALLS = (
     *("link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"),
-    *("open", "openat", "write", "pwrite64", "fsync", "fdatasync", "syncfs"),
+    *("open", "openat", "write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate", "fchmod"),
 )
 ERRORS = ("EIO", "ENOSPC", "ESTALE", "EINTR")
 FAULTS = ("KILL", *ERRORS)
 COMMANDS = ("plan", "worker", "reduce")
+ENDS = (*(code for code in Exit if code != Exit.UNEXPECTED), -signal.SIGKILL)  # how a command that was struck may end
 LIMIT_S = 60.0
-AFTER_STRIKE_S = 1.0
 _CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)$")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One fault at the n-th call of a name; in the worker alone, or in its children (and then in it as well)."""
+    """One fault at the n-th call of a name, in the worker or in its first child."""
 
     fault: str
     call: str
@@ -55,18 +57,29 @@ class Point:
     in_child: bool
 
     def __str__(self) -> str:
-        return f"{self.fault} at {self.call} number {self.number} of {'a child' if self.in_child else 'the worker'}"
+        return f"{self.fault} at {self.call} number {self.number} of {'the child' if self.in_child else 'the worker'}"
 
 
 @dataclass
 class Tally:
-    """What a sweep has seen."""
+    """What a sweep has seen. ``struck``: by fault, where the call that was meant came again and was hit."""
 
-    points: int = 0
-    strikes: int = 0
-    endless: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    tried: int = 0
+    struck: Counter[str] = field(default_factory=Counter)
+    strays: int = 0
     violations: list[str] = field(default_factory=list)
+    began_at: float = field(default_factory=time.monotonic)
+
+    def row(self, command: str, claims: str, filesystem: str) -> list[str | int]:
+        """What `table` shows of it."""
+        struck = [self.struck[fault] for fault in FAULTS]
+        missed = self.tried - sum(struck)
+        minutes = f"{(time.monotonic() - self.began_at) / 60:.1f}"
+        return [command, claims, filesystem, self.calls, *struck, missed, self.strays, len(self.violations), minutes]
+
+
+HEADINGS = ("command", "claims", "on", "calls", *FAULTS, "missed", "stray stages", "violations", "min")
 
 
 class Zygote:
@@ -85,12 +98,12 @@ class Zygote:
             )
 
     def fork(self, *args: str) -> int:
-        """Start a command; its process id. It runs from `go` on."""
+        """Start a command; its process id. It and its first child run from `open` on."""
         return int(self._ask(["fork", *args]))
 
-    def go(self, pid: int) -> None:
-        """Let it run."""
-        self._ask(["go", str(pid)])
+    def open(self, pid: int, *, child: bool) -> None:
+        """Let a command run, or its child, and all that come after it."""
+        self._ask(["open", str(pid), "child" if child else "worker"])
 
     def wait(self, pid: int) -> int:
         """Wait for its end; the exit code, negative for a signal."""
@@ -99,7 +112,8 @@ class Zygote:
     def run(self, *args: str) -> int:
         """A command from beginning to end."""
         pid = self.fork(*args)
-        self.go(pid)
+        self.open(pid, child=True)
+        self.open(pid, child=False)
         return self.wait(pid)
 
     def close(self) -> None:
@@ -126,36 +140,46 @@ def serve() -> None:
     import claimwork.wordcount  # noqa: F401
     from claimwork.cli import main
 
-    gates: dict[int, int] = {}
+    gates: dict[tuple[str, str], int] = {}
     for line in sys.stdin:
         verb, *args = json.loads(line)
         if verb == "fork":
-            gate, opener = os.pipe()
+            (worker_gate, worker_opener), (child_gate, child_opener) = os.pipe(), os.pipe()
             pid = os.fork()
             if pid == 0:
-                os.close(opener)
-                os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-                os.dup2(2, 1)
-                os.read(gate, 1)
-                os.close(gate)
-                sys.argv = ["claimwork", *args]
-                code = 1
-                try:
-                    main()
-                    code = 0
-                except SystemExit as end:
-                    code = end.code if isinstance(end.code, int) else int(end.code is not None)
-                finally:
-                    os._exit(code)
-            os.close(gate)
-            gates[pid] = opener
+                os.close(worker_opener)
+                os.close(child_opener)
+                _be_command(main, args, worker_gate, child_gate)
+            os.close(worker_gate)
+            os.close(child_gate)
+            gates[str(pid), "worker"], gates[str(pid), "child"] = worker_opener, child_opener
             answer = pid
-        elif verb == "go":
-            os.close(gates.pop(int(args[0])))
+        elif verb == "open":
+            os.close(gates.pop((args[0], args[1])))
             answer = 0
         else:
             answer = os.waitstatus_to_exitcode(os.waitpid(int(args[0]), 0)[1])
+            for each in ("worker", "child"):
+                if (args[0], each) in gates:
+                    os.close(gates.pop((args[0], each)))
         print(answer, flush=True)
+
+
+def _be_command(main: Callable[[], None], args: list[str], worker_gate: int, child_gate: int) -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(2, 1)
+    os.read(worker_gate, 1)
+    os.close(worker_gate)
+    os.register_at_fork(after_in_child=lambda: os.read(child_gate, 1))  # nothing more to read once it is open
+    sys.argv = ["claimwork", *args]
+    code = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        os._exit(code)
 
 
 class Sweep:
@@ -169,7 +193,7 @@ class Sweep:
         self.inputs = root / "in"
         self.tally = Tally()
         self.command = command
-        self._options = ["--quiet", "--max-attempts", "1000", "--backoff", "0", "--claims", claims]
+        self._options = ["--quiet", "--backoff", "0", "--claims", claims]
         self.inputs.mkdir()
         for name in ("one", "two", "three"):
             (self.inputs / name).write_text(f"some words in file {name}\n" * len(name))
@@ -193,7 +217,7 @@ class Sweep:
             self.out.rename(self.before)
             shutil.copytree(self.before, self.out)
         self._complete()
-        self.summary = (self.out / "summary.json").read_bytes()
+        self.published = self._published()
         if self.command == "plan":
             self.before.mkdir()
         if self.command == "reduce":
@@ -218,51 +242,75 @@ class Sweep:
         """Every call of a clean run that changes something below OUT, with every fault."""
         self._reset()
         pid = self.zygote.fork(*self._args)
-        with self._traced(pid, ["-f", "-y", "-e", f"trace={','.join(CALLS)}"]) as log:
-            self.zygote.go(pid)
+        self.zygote.open(pid, child=True)
+        with self._traced(pid, ["-f", "-e", f"trace={','.join(CALLS)}"]) as log:
+            self.zygote.open(pid, child=False)
             code = self.zygote.wait(pid)
-        assert code == 0, (code, log.read_text()[-3000:])
+        text = log.read_text(errors="replace")
+        assert code == 0, (code, text[-3000:])
         counts: Counter[tuple[int, str]] = Counter()
         found: dict[tuple[str, int, bool], None] = {}
-        for line in log.read_text(errors="replace").splitlines():
+        for line in text.splitlines():
             call = _CALL.match(line)
             if call is None:
                 continue
-            who, name, rest = int(call[1]), call[2], call[3]
+            who, name = int(call[1]), call[2]
             counts[who, name] += 1
-            if str(self.out) in rest and (name not in ("open", "openat") or "O_CREAT" in rest):
+            if self._changes_out(line):
                 found[name, counts[who, name], who != pid] = None
+        assert len({who for who, _ in counts}) == 2, "a worker with one child"
+        self.tally.calls = len(found)
         return [Point(fault, *where) for where in found for fault in faults]
+
+    def _changes_out(self, line: str) -> bool:
+        """Whether a line of strace tells of a call that changes something below OUT."""
+        name = line.partition("(")[0].split()[-1:]
+        return str(self.out) in line and (name not in (["open"], ["openat"]) or "O_CREAT" in line)
 
     def strike(self, point: Point) -> None:
         """One run with one fault, and what must hold after it."""
         self._reset()
         pid = self.zygote.fork(*self._args)
+        self.zygote.open(pid, child=not point.in_child)
+        struck_pid = self._child_of(pid) if point.in_child else pid
         how = "signal=KILL" if point.fault == "KILL" else f"error={point.fault}"
         options = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{how}:when={point.number}"]
-        with self._traced(pid, [*options, *(["-f"] if point.in_child else [])]) as log:
-            self.zygote.go(pid)
-            self._wait_for_the_end(pid, log)
-        struck = _strikes(log)
-        self.tally.points += 1
-        self.tally.strikes += bool(struck)
-        self.tally.faults[point.fault] += struck
+        with self._traced(struck_pid, options) as log:
+            self.zygote.open(pid, child=point.in_child)
+            code = self._wait_for_the_end(pid)
+        self.tally.tried += 1
+        self.tally.struck[point.fault] += self._is_struck(point, log)
         try:
+            if code not in ENDS:
+                raise AssertionError(f"the command ended with {code}")
             self._recover()
         except (AssertionError, OSError) as error:
             self.tally.violations.append(f"{self.command}: {point}: {error}")
 
-    def _wait_for_the_end(self, pid: int, log: Path) -> None:
-        """A run that neither dies nor ends of a fault is killed."""
-        limit = time.monotonic() + LIMIT_S / 2
+    def _is_struck(self, point: Point, log: Path) -> bool:
+        """Whether the call that was hit is one that changes OUT: what a run does is not the same each time."""
+        lines = log.read_text(errors="replace").splitlines()
+        if point.fault == "KILL":
+            return any("killed by SIGKILL" in line and self._changes_out(before) for before, line in pairwise(lines))
+        return any("(INJECTED)" in line and self._changes_out(line) for line in lines)
+
+    def _child_of(self, pid: int) -> int:
+        limit = time.monotonic() + LIMIT_S
+        while not (found := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            assert time.monotonic() < limit
+            time.sleep(0.005)
+        return int(found[0])
+
+    def _wait_for_the_end(self, pid: int) -> int | None:
+        """The exit code; None when the command has to be killed, for it does not end."""
+        limit = time.monotonic() + LIMIT_S
         while _runs(pid) and time.monotonic() < limit:
             time.sleep(0.02)
-            if _strikes(log):
-                limit = min(limit, time.monotonic() + AFTER_STRIKE_S + (LIMIT_S / 6 if _strikes(log) == 1 else 0))
-        if _runs(pid):
-            self.tally.endless += 1
-            os.kill(pid, signal.SIGKILL)
+        if not _runs(pid):
+            return self.zygote.wait(pid)
+        os.kill(pid, signal.SIGKILL)
         self.zygote.wait(pid)
+        return None
 
     def _recover(self) -> None:
         self._complete()
@@ -272,19 +320,25 @@ class Sweep:
         if findings or not report.complete:
             raise AssertionError(f"claimwork check: {findings}")
         if report.findings:  # of who died before it had a record
+            self.tally.strays += 1
             check(fs, layout, repair=True, clock=ManualClock())
             left = check(fs, layout, clock=ManualClock()).findings
             if left:
                 raise AssertionError(f"claimwork check --repair left {left}")
-        summary = (self.out / "summary.json").read_bytes()
-        if summary != self.summary:
-            raise AssertionError(f"summary.json is {summary!r} instead of {self.summary!r}")
+        published = self._published()
+        if published != self.published:
+            raise AssertionError(f"published is {published} instead of {self.published}")
+
+    def _published(self) -> dict[str, bytes]:
+        """The summary and all results, by name."""
+        files = [self.out / "summary.json", *(each for each in (self.out / "results").rglob("*") if each.is_file())]
+        return {str(each.relative_to(self.out)): each.read_bytes() for each in files}
 
     @contextmanager
     def _traced(self, pid: int, options: list[str]) -> Iterator[Path]:
         log = self.root / "strace.log"
         log.unlink(missing_ok=True)
-        argv = ["strace", "-qq", "-o", str(log), *options, "-p", str(pid)]
+        argv = ["strace", "-qq", "-y", "-o", str(log), *options, "-p", str(pid)]
         tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         limit = time.monotonic() + LIMIT_S
         while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
@@ -302,14 +356,6 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _strikes(log: Path) -> int:
-    try:
-        text = log.read_text(errors="replace")
-    except FileNotFoundError:
-        return 0
-    return text.count("(INJECTED)") + text.count("killed by SIGKILL")
-
-
 def spread(points: list[Point], count: int) -> list[Point]:
     """*count* of them, evenly, so that all kinds and faults come up."""
     if count >= len(points):
@@ -318,15 +364,10 @@ def spread(points: list[Point], count: int) -> list[Point]:
     return [points[min(int(number * step) + number % len(FAULTS), len(points) - 1)] for number in range(count)]
 
 
-def table(tallies: dict[str, Tally]) -> str:
-    """Points tried, faults and violations, a line for each sweep."""
-    rows = [f"{'sweep':28} {'points':>6} {'struck':>6} {'killed':>6}  faults"]
-    for name, tally in tallies.items():
-        faults = " ".join(f"{fault}:{count}" for fault, count in sorted(tally.faults.items()))
-        rows.append(
-            f"{name:28} {tally.points:6} {tally.strikes:6} {tally.endless:6}  {faults}; {len(tally.violations)} violations"
-        )
-    return "\n".join(rows)
+def table(rows: list[list[str | int]]) -> str:
+    """Rows of tallies as Markdown, ready to paste."""
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 assert all(hasattr(errno, each) for each in ERRORS)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.sweep import COMMANDS, Sweep, Zygote, spread, table
+from claimwork.fs import filesystem_kind
+from tests.crash.sweep import COMMANDS, Sweep, Zygote, spread
 
 IS_FULL = os.environ.get("CRASH_SWEEP") == "full"
 SAMPLE = {"plan": 14, "worker": 22, "reduce": 8}
@@ -31,8 +32,10 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("claims", ["rename", "marker"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_struck_at_its_calls(root: Path, command: str, claims: str) -> None:
-    """Whichever call it dies in, or gets an error from, a fresh worker makes the same summary and nothing is amiss."""
+def test_a_command_is_struck_at_its_calls(
+    root: Path, command: str, claims: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Whichever call it dies in, or gets an error from, a fresh worker publishes the same and nothing is amiss."""
     zygote = Zygote(root / "zygote.log")
     try:
         sweep = Sweep(zygote, root, command, claims)
@@ -42,6 +45,6 @@ def test_a_command_is_struck_at_its_calls(root: Path, command: str, claims: str)
     finally:
         zygote.close()
 
-    print(f"\n{len(points)} points in all\n{table({f'{command}, {claims}, {root}'[:28]: sweep.tally})}")
+    record_property("crash sweep", sweep.tally.row(command, claims, filesystem_kind(str(root))))
     assert not sweep.tally.violations, "\n".join(sweep.tally.violations)
-    assert sweep.tally.strikes > sweep.tally.points * 0.8
+    assert sweep.tally.struck.total() > sweep.tally.tried * 0.9

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 PROGRAM = str(Path(sys.executable).parent / "claimwork")
+TAMPERED = str(Path(__file__).parent / "tampered.py")
 LIMIT_S = 30.0  # nothing here takes a tenth of it, but the machine may be busy
 NOBODY = 65534
 
-# Tasks that tests steer by files: `hold` runs until `go` exists, and says in `runs` who ran what for the n-th time.
+# Tasks that tests steer by files: `hold` runs until `go` exists, or `go-` and its process id, and says in `runs` who ran
+# what for the n-th time.
 TASKS = """
 import os, signal, time
 from pathlib import Path
@@ -34,7 +36,7 @@ def said(name, *words):
         file.write(" ".join(map(str, words)) + "\\n")
 
 def wait_for(name):
-    while not (HERE / name).exists():
+    while not ((HERE / name).exists() or (HERE / f"{name}-{os.getpid()}").exists()):
         time.sleep(0.01)
 
 def size(path):
@@ -240,10 +242,17 @@ class Bench:
 
     def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command in a process group of its own; the end of the test ends it."""
+        return self._start(self._argv(args, None), env or {})
+
+    def tampered(self, *args: str, **how: Any) -> subprocess.Popen[str]:
+        """Start a command whose process is tampered with: what *how* means is told in `tampered.py`."""
+        return self._start([sys.executable, TAMPERED, *args], {"TAMPER": json.dumps(how)})
+
+    def _start(self, argv: list[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self._argv(args, None),
+            argv,
             cwd=self.root,
-            env={**self.env, **(env or {})},
+            env={**self.env, **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
