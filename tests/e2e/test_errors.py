@@ -423,3 +423,37 @@ def test_an_output_that_vanishes_under_a_worker(bench: Bench) -> None:
     assert ended.code in (10, 12), ended
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert not os.path.exists(bench.out / "results")
+
+
+def test_doctor_examines_a_directory(bench: Bench) -> None:
+    """The verdict and what to choose; the same as one document; nothing stays behind."""
+    bench.out.mkdir()
+
+    lines = bench.ok("doctor", "out").stdout.splitlines()
+
+    assert lines[-2].startswith("fit: ")
+    assert lines[-1] == "suggested: --claims rename --patience 75"
+    assert [line for line in lines if line.startswith(" bad")] == []
+    told = json.loads(bench.ok("doctor", "out", "--json").stdout)
+    assert (told["schema"], told["verdict"], told["claims"], told["paired"]) == (1, "fit", "rename", False)
+    assert {each["probe"] for each in told["findings"]} >= {"link", "fence", "link raced", "rename raced", "listing"}
+    assert list(bench.out.iterdir()) == []
+    assert "is not a directory" in bench.fails(2, "doctor", "nowhere")
+    assert "is not a code" in bench.fails(2, "doctor", "out", "--pair", "../x")
+    assert "start both doctors within that time" in bench.fails(12, "doctor", "out", "--pair", "x", "--pair-wait", "1")
+
+
+def test_two_doctors_meet(bench: Bench) -> None:
+    """Two processes with one code: both tell the same verdict, and what each saw of the other."""
+    bench.out.mkdir()
+    other = bench.start("doctor", "out", "--pair", "monday")
+
+    mine = bench.ok("doctor", "out", "--pair", "monday").stdout
+    theirs = end(other)
+
+    assert theirs.code == 0
+    for told in (mine, theirs.stdout):
+        assert "link between two" in told
+        assert "each can clean up after the other" in told
+        assert "\nfit: " in told
+    assert list(bench.out.iterdir()) == []
