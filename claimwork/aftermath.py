@@ -168,8 +168,12 @@ class Aftermath:
     def _charge(self, failed: _Held, *, final: bool) -> None:
         """Back to ready after a back-off with attempt + 1, or into quarantine."""
         ticket = failed.ticket
+        inputs = self._log.segment(ticket.segment).inputs
+        if ticket.lo >= len(inputs):
+            self.claims.drop(ticket)  # somebody made it up
+            return
         self.tally.failed += 1
-        each = self._log.segment(ticket.segment).inputs[ticket.lo]
+        each = inputs[ticket.lo]
         failure = self._note(ticket, ticket.lo, each.path, failed.kind, failed.error, failed.detail)
         again = None if final else policy.after_failure(ticket, ticket.lo, self.job.max_attempts, self.job.backoff_s)
         if again is not None:

@@ -125,7 +125,7 @@ class Mapper:
         outcomes: dict[int, Outcome] = {}
         pending: list[_Pending] = []
         first_pending_at = 0.0
-        for index in range(ticket.lo, ticket.hi):
+        for index in range(ticket.lo, min(ticket.hi, len(segment.inputs))):  # a ticket is a name: it may be made up
             if index >= self._progress.stops_at():
                 report.stopped_at = index
                 break

@@ -27,6 +27,8 @@ from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket
 
+_FIRST_SEEN_MAX = 4096
+
 
 class ClaimStore(Protocol):
     """One way to claim. Every method may raise OSError; calling it again is always safe."""
@@ -185,6 +187,7 @@ class Claims:
             self._rng.shuffle(maps)
         order = [s for s in shards if s == "plan"] + maps + [s for s in shards if s == "reduce"]
         now = self._clock.monotonic()
+        self._forget_first_seen(now)
         for shard in order:
             listed = self.store.waiting(shard)
             self.plans_wait |= shard == "plan" and bool(listed)
@@ -195,6 +198,12 @@ class Claims:
                 return True
         self._listed = []
         return False
+
+    def _forget_first_seen(self, now: float) -> None:
+        """Forget tickets that others took long ago, when there are many: no back-off is longer than half of this."""
+        if len(self._first_seen) > _FIRST_SEEN_MAX:
+            long_ago = now - 2 * policy.BACKOFF_MAX_S
+            self._first_seen = {name: seen for name, seen in self._first_seen.items() if seen > long_ago}
 
     def _shards(self) -> list[str]:
         return sorted(

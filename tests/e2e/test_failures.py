@@ -197,3 +197,18 @@ def test_reduce_before_everything_is_done(bench: Bench) -> None:
 
     assert ended.stdout == ""
     assert "1 pending" in ended.stderr
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 9])
+def test_a_ticket_that_somebody_made_up(bench: Bench, attempt: int) -> None:
+    """A name is a ticket, so anybody may make one up: for inputs that are not in the plan it is dropped."""
+    bench.put("one", "two")
+    bench.plan()
+    ready = bench.out / ".claimwork" / "ready" / "000000"
+    (ready / f"m.h000000.c3.s0.0-9.b4.a{attempt}.d0.n00000000000000aa").touch()
+    (ready / f"m.h000000.c3.s0.7-8.b4.a{attempt}.d0.n00000000000000bb").touch()
+
+    bench.run()
+
+    assert bench.results() == ["one.json", "two.json"]
+    assert bench.is_settled()
