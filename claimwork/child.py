@@ -33,8 +33,8 @@ from .results import (
     value_of,
     write_done,
 )
-from .task import Attempt, CommandFailed, GiveUp, Runner
-from .task import __file__ as task_file
+from .tasks import Attempt, CommandFailed, GiveUp, Runner
+from .tasks import __file__ as tasks_file
 
 _TAKEN = (RecordError, IsADirectoryError, NotADirectoryError)  # something else is where a result should go
 _SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
@@ -298,7 +298,7 @@ def _traceback(error: Exception) -> str:
     """The traceback from the user's own code on."""
     frame = error.__traceback__
     while (
-        frame is not None and frame.tb_next is not None and frame.tb_frame.f_code.co_filename in (__file__, task_file)
+        frame is not None and frame.tb_next is not None and frame.tb_frame.f_code.co_filename in (__file__, tasks_file)
     ):
         frame = frame.tb_next
     return "".join(traceback.format_exception(type(error), error, frame))[-policy.LOG_TAIL_BYTES :]

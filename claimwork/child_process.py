@@ -31,7 +31,7 @@ from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
-from .task import Runner, adopt_orphans, load_runner
+from .tasks import Runner, adopt_orphans, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
 CONTROL = b"control "  # before the name of a ticket: see `Executor.start`

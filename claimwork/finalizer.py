@@ -19,7 +19,7 @@ from .names import parse_number
 from .plan_log import PlanLog
 from .records import Close, Input, Job, Outcome, Segment, Summary
 from .results import Places, Stage, adopt, done_ranges, publish, read_done, value_of
-from .task import Result
+from .tasks import Result
 
 
 class ResultReader:

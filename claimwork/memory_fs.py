@@ -45,15 +45,16 @@ class MemoryServer:
         self._rng = rng
         self._inodes = 1
         self._root = _Directory(1)
-        self._walked: dict[str, _Directory] = {}  # emptied when a directory goes or moves
+        self._walked: dict[str, _Directory] = {}  # forgotten when it goes; all when one moves
 
     def names(self, path: str) -> list[str]:
-        node = self._node(path)
+        node: _Directory | _File = self._walked.get(path) or self._node(path)
         if not isinstance(node, _Directory):
             raise _error(errno.ENOTDIR, path)
         names = [name for name in node.entries if not name.startswith(".nfs")]
-        if self._rng is not None:
-            self._rng.shuffle(names)
+        if self._rng is not None and len(names) > 1:
+            draw = self._rng.random  # a random key for each shuffles, too, and costs less than shuffle()
+            names.sort(key=lambda _name: draw())
         return names
 
     def read(self, path: str, limit_bytes: int) -> bytes:
@@ -153,7 +154,7 @@ class MemoryServer:
             raise _error(errno.ENOTDIR, path)
         if node.entries:
             raise _error(errno.ENOTEMPTY, path)
-        self._walked.clear()
+        self._walked.pop(path, None)  # it was empty, so there is nothing below it
         del parent.entries[name]
 
     def open_beat(self, path: str, data: bytes) -> Beat:
@@ -201,7 +202,8 @@ class MemoryServer:
                 if not isinstance(found, _Directory):
                     raise _error(errno.ENOENT if found is None else errno.ENOTDIR, path)
                 node = found
-        self._walked[directory] = node
+        if "//" not in directory and not directory.endswith("/"):  # else a directory had several names here
+            self._walked[directory] = node
         return node
 
     def _node(self, path: str) -> _Directory | _File:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from .doctor import Diagnosis, Weight
 from .inputs import Life
+from .lines import printable
 from .records import Job
 from .status import Snapshot, WorkerView
 
@@ -26,12 +26,6 @@ _VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUC
 def console(*, stderr: bool = False) -> Console:
     """A console that respects NO_COLOR and non-terminals, and takes names literally."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
-
-
-def printable(name: str) -> str:
-    """A file name as text: control characters and stray bytes escaped, so that it cannot play with the terminal."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def size(size_bytes: float) -> str:
@@ -197,9 +191,3 @@ class Progress:
         elif now - self._said_at >= _LINE_EVERY_S:
             self._said_at = now
             self._console.print(Text(line))
-
-
-def complain(message: str) -> None:
-    """One error line."""
-    sys.stderr.write(f"claimwork: {printable(message)}\n")
-    sys.stderr.flush()

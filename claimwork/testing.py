@@ -18,7 +18,7 @@ from typing import Any
 from . import records
 from .fs import Beat, Fs, Lock
 from .memory_fs import MemoryServer
-from .task import Attempt, PythonRunner, Task
+from .tasks import Attempt, PythonRunner, Task
 
 __all__ = [
     "MUTATING",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from claimwork.task import Task
+from claimwork.tasks import Task
 from tests.docs.markdown import ROOT, Step, blocks, matches, steps, text_of
 
 STEPS = {step.command: step for step in steps("README.md")}

@@ -180,7 +180,7 @@ def test_a_job_that_cannot_be_read_is_left_alone(
         (["--patience", "nan"], "--patience"),
         (["--grace", "-1"], "--grace"),
         (["--max-quarantined", "-1"], "--max-quarantined"),
-        (["--no-such-option"], "No such option: --no-such-option"),
+        (["--no-such-option"], "--no-such-option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

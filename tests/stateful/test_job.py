@@ -25,7 +25,7 @@ from claimwork.policy import after_failure, part_of
 from claimwork.reaper import Reaper
 from claimwork.records import BeatRecord, Failure, Job, Outcome, Segment
 from claimwork.results import Places, adopt, done_ranges, publish, read_done, settle, settled, write_done
-from claimwork.task import count_results
+from claimwork.tasks import count_results
 from claimwork.testing import Died, FaultyFs, MemoryServer
 from tests.conftest import Peer
 

@@ -27,7 +27,7 @@ from claimwork.planner import Found
 from claimwork.records import BeatRecord, Done, Job, Outcome
 from claimwork.results import Stage
 from claimwork.stores import make_store
-from claimwork.task import Attempt, GiveUp, PythonRunner, Task
+from claimwork.tasks import Attempt, GiveUp, PythonRunner, Task
 from claimwork.testing import Died, HookedFs, ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
 

@@ -19,7 +19,7 @@ from claimwork.names import Ticket, map_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.records import Failure, Input, Job, Outcome, Segment, encode_quarantine
 from claimwork.results import Places, Stage, done_ranges, publish, read_done, settle
-from claimwork.task import Attempt, CommandFailed, GiveUp, Results, count_results
+from claimwork.tasks import Attempt, CommandFailed, GiveUp, Results, count_results
 from claimwork.testing import Died, FaultyFs, ManualClock, MemoryServer
 
 JOB = Job("job", "wordcount")

@@ -17,7 +17,7 @@ from claimwork.layout import Layout
 from claimwork.plan_log import PlanLog
 from claimwork.records import Close, Failure, Input, Job, Outcome, Segment, Summary
 from claimwork.results import Places, Stage, adopt, publish, settle, write_done
-from claimwork.task import Results, count_results
+from claimwork.tasks import Results, count_results
 from claimwork.testing import Died, FaultyFs, MemoryServer, PausingFs
 
 JOB = Job("job", "wordcount")

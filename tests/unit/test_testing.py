@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 import claimwork
-from claimwork.task import Attempt
+from claimwork.tasks import Attempt
 from claimwork.testing import Died, FaultyFs, HookedFs, ManualClock, MemoryFs, MemoryServer, PausingFs, run_task
 
 
