@@ -99,6 +99,7 @@ class RenameStore:
     def _move(self, owner: str, ticket: Ticket, successor: Ticket) -> None:
         source, target = self._layout.held_ticket(owner, ticket), self._layout.ready_ticket(successor)
         last = OSError(errno.EIO, "cannot put a ticket back", target)
+        missed = False
         for _ in range(_TRIES):
             try:
                 self._fs.rename(source, target)
@@ -107,9 +108,15 @@ class RenameStore:
                 last = error
                 if error.errno not in _TRANSIENT:
                     raise
-            if ticket.name not in _names(self._fs, self._layout.work_of(owner)):
+            if ticket.name in _names(self._fs, self._layout.work_of(owner)):
+                missed = False
+            elif missed:
                 return  # moved: by this call, or by a peer that took it back
+            else:
+                missed = True  # one listing may be an old one, and who believes it forgets a ticket that it holds
             self._fs.mkdir(target.rpartition("/")[0])
+        if missed:
+            return
         raise last
 
 

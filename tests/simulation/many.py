@@ -38,8 +38,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
     parser.add_argument("--schedules", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--workers", type=int, help="workers at the start; default: one to four, by the seed")
-    parser.add_argument("--inputs", type=int, help="inputs at the start; default: one to six, by the seed")
+    parser.add_argument(
+        "--workers", type=int, help="workers at the start; default: one to four, mostly one or two, by the seed"
+    )
+    parser.add_argument(
+        "--inputs", type=int, help="inputs at the start; default: one to six, mostly one or two, by the seed"
+    )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--replay", type=int, metavar="SEED", help="print the history of one schedule")
     told = parser.parse_args()
