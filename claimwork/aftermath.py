@@ -272,7 +272,7 @@ class Aftermath:
             return False
         if not more_inputs:
             self._looked_at = 0
-        verdict = self.blame.verdict(more_controls=self._find_control(), more_inputs=more_inputs)
+        verdict = self.blame.verdict(can_control=self._find_control(), more_inputs=more_inputs)
         if verdict == "worker":
             self.fault = self._worker_fault()
         elif verdict == "inputs":
@@ -287,7 +287,7 @@ class Aftermath:
             return False
         if self._control is None and self._looked_at < len(self._held):
             self._looked_at = len(self._held)
-            self._control = self.coverage.finished(self.blame.controls)
+            self._control = self.coverage.finished(self.blame.controls) or self.coverage.finished(())
         return self._control is not None
 
     def _control_ended(self, event: Event) -> None:
@@ -298,14 +298,14 @@ class Aftermath:
                 self._faulted(event)
                 return
             case Crashed():
-                self.blame.control_failed(control.segment, control.lo, event.error)
+                self.blame.control_failed(control.segment, control.lo)
             case Finished():
                 report = event.mapped
                 assert report is not None
                 if report.done:
                     self.blame.succeeded()
                 elif report.failures:
-                    self.blame.control_failed(control.segment, control.lo, report.failures[0][0].error)
+                    self.blame.control_failed(control.segment, control.lo)
         self.weigh(more_inputs=True)
 
     def _worker_fault(self) -> WorkerFault:

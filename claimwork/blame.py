@@ -4,8 +4,8 @@ A worker whose image is broken, or that lacks a mount, would fail input after in
 worker has not shown that it can succeed, its failures are *held*: nobody is charged for them yet. What decides:
 
 - an input succeeds here: the worker is sound, and the held failures are charged to their inputs;
-- a *control*, an input that somebody has a result of, is run here once more. It succeeds: as above. Two of them fail: the
-  worker is to blame. It hands everything back as it was and stops;
+- a *control*, an input that somebody has a result of, is run here once more. It succeeds: as above. Two of them fail, or the
+  only one twice: the worker is to blame. It hands everything back as it was and stops;
 - there is no control, since nothing in the job has succeeded yet: after ``limit`` different inputs the worker stops as well,
   and where there are not so many, they are charged.
 
@@ -26,7 +26,7 @@ class Blame:
 
     limit: int
     sound: bool = False
-    controls: dict[tuple[int, int], str] = field(default_factory=dict)  # that failed here, and how
+    controls: list[tuple[int, int]] = field(default_factory=list)  # that failed here
     _streak: set[tuple[int, int]] = field(default_factory=set)
 
     def succeeded(self) -> None:
@@ -46,20 +46,20 @@ class Blame:
             self.sound = False
         return self.sound
 
-    def control_failed(self, segment: int, index: int, error: str) -> None:
+    def control_failed(self, segment: int, index: int) -> None:
         """An input that succeeded elsewhere failed here."""
-        self.controls[segment, index] = error
+        self.controls.append((segment, index))
 
-    def verdict(self, *, more_controls: bool, more_inputs: bool) -> str:
+    def verdict(self, *, can_control: bool, more_inputs: bool) -> str:
         """``worker``, ``inputs``, or ``open`` while there is too little evidence.
 
-        *more_controls*: there is another control to run. *more_inputs*: something else may still succeed here.
+        *can_control*: there is a control to run. *more_inputs*: something else may still succeed here.
         """
         if self.sound:
             return "inputs"
-        if len(self.controls) >= CONTROLS or (self.controls and not more_controls):
+        if len(self.controls) >= CONTROLS:
             return "worker"
-        if more_controls:
+        if can_control:
             return "open"
         if len(self._streak) >= self.limit:
             return "worker"

@@ -147,6 +147,7 @@ class Worker:
         self._shedding = self._aftermath.shedding
         self._beats = 0
         self._idle_rounds = 0
+        self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
         self._local = is_local(self._fs.kind)
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
@@ -182,12 +183,13 @@ class Worker:
     def _turn(self) -> bool:
         """One round: tend, collect, feed. False when this worker is to leave."""
         self._tend()
-        wait_s = 0.0 if self._backlog else self._wait_s()
-        for event in self._executor.poll(wait_s):
-            self._idle_rounds = 0
+        for event in self._executor.poll(0.0 if self._backlog else self._wait_s()):
+            self._look_now()
             self._aftermath.of(event)
         if self._context.stop.times or self._aftermath.fault is not None:
             return self._drain()
+        if self._clock.monotonic() < self._look_at and not self._backlog:
+            return True
         self._feed()
         if self._executor.running():
             return True
@@ -201,21 +203,26 @@ class Worker:
                 self._reaper.reset()
             self._aftermath.mind_quarantine()
         if self._reaper.due_in() <= 0:
-            idle = not self._executor.running()
-            self._tally.reclaimed += self._reaper.work(idle=idle)
+            reclaimed = self._reaper.work(idle=not self._executor.running())
+            self._tally.reclaimed += reclaimed
+            if reclaimed:
+                self._look_now()
         self._shed()
 
     def _wait_s(self) -> float:
         waits = [self._heartbeat.due_in(), self._reaper.due_in()]
         if self._executor.running():
             waits.append(_BUSY_LOOK_S)
-            if self._executor.free():
-                waits.append(idle_wait_s(self._idle_rounds, local=self._local))
-        else:
-            waits.append(idle_wait_s(self._idle_rounds, local=self._local) if self._idle_rounds else 0.0)
+        if self._executor.free():
+            waits.append(self._look_at - self._clock.monotonic())
         if self._drain_until is not None:
             waits.append(self._drain_until - self._clock.monotonic())
         return max(min(waits), 0.0)
+
+    def _look_now(self) -> None:
+        """Something happened, so there may be work."""
+        self._idle_rounds = 0
+        self._look_at = self._clock.monotonic()
 
     def _record(self) -> BeatRecord:
         running = self._executor.running()
@@ -257,6 +264,7 @@ class Worker:
             )
             if ticket is None:
                 self._idle_rounds += 1
+                self._look_at = self._clock.monotonic() + idle_wait_s(self._idle_rounds, local=self._local)
                 return
             self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
@@ -291,7 +299,8 @@ class Worker:
 
     def _idle(self) -> bool:
         """Nothing is running and nothing could be claimed: leave, or see to it that work comes."""
-        if self._aftermath.weigh(more_inputs=False):
+        if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
+            self._look_now()
             return True
         state = self._coverage.state()
         complete = state.complete and not self._claims.plans_wait
@@ -323,7 +332,7 @@ class Worker:
             return
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S * (0.5 + self._context.rng.random())
         self._store.offer(plan_ticket(f"{self._context.rng.getrandbits(64):016x}"))
-        self._idle_rounds = 0
+        self._look_now()
 
     def _offer_missing(self, state: JobState) -> None:
         """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
@@ -392,7 +401,9 @@ class Worker:
         else:
             self._heartbeat.stop()  # something is left here: peers find a beat that stands still, and take it back
         if self._tally.stopped_by:
-            self._tally.complete = self._coverage.state().complete
+            state = self._coverage.state()
+            shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
+            self._tally.complete = state.complete and shown
 
 
 def boot_id() -> str:

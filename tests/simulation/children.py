@@ -173,6 +173,9 @@ class SimRunner:
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
         name = path.rpartition("/")[2]
+        if self._process.host.broken:
+            self._world.case.kinds["broken"] += 1
+            raise ImportError(name)
         if name.startswith("bad") or (name.startswith("flaky") and self._world.rng.random() < 0.5):
             raise ValueError(name)
         if name.startswith("kill"):

@@ -74,6 +74,7 @@ class Host:
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.name = f"host{number}"
+        self.broken = False  # each input fails here
         self.offset = world.rng.uniform(0, 1e5)
         self.skew = world.rng.choice([0.0, 3600.0, -3600.0])
         self.absent: dict[str, dict[str, float]] = {}  # directory -> path -> until when

@@ -94,7 +94,7 @@ class Profile:
     patience_s: float = 75.0
     fresh_workers: int = 0  # at most so many start in the middle
     job_exists: bool = False
-    fault_after: int = 8
+    fault_after: int = 8  # 1: and a host is broken, if there are several
     grouped: bool = False  # all inputs but the first share a ticket
 
 
@@ -154,7 +154,7 @@ def draw_case(seed: int, workers: int | None = None, inputs: int | None = None) 
         patience_s=patience_s,
         fresh_workers=size.fresh_workers,
         job_exists=rng.random() < 0.8,
-        fault_after=rng.choice([0, 8]),
+        fault_after=rng.choice([0, 0, 8, 8, 1]),
         grouped=rng.random() < 0.5,
     )
     claims = ("rename", "marker")[seed % 2]
@@ -188,6 +188,8 @@ class World:
         self.hub = getcurrent()
         self.current: Process
         self.hosts = [Host(self, number) for number in range(self.rng.randint(1, 3))]
+        self.hosts[-1].broken = len(self.hosts) > 1 and case.profile.fault_after == 1
+        self.is_calm = False
         self.stops: list[Stop] = []
         self.fresh_workers = 0
         self.job = Job(
@@ -411,7 +413,9 @@ class World:
 
     def start_worker(self) -> Process:
         """A process that is a worker, as `claimwork worker` is; started again when it stops before the end."""
-        host = self.rng.choice(self.hosts)
+        host = self.rng.choice([host for host in self.hosts if not (host.broken and self.is_calm)])
+        # at last somebody charges the inputs, as an operator does who knows that nothing else is wrong
+        fault_after = 0 if self.is_calm and self.case.profile.fault_after == 1 else self.case.profile.fault_after
         stop = Stop()
         self.stops.append(stop)
 
@@ -445,7 +449,7 @@ class World:
                     Random(self.rng.random()),
                     identity,
                     make_executor,
-                    Setup(grace_s=8.0, fault_after=self.case.profile.fault_after),
+                    Setup(grace_s=8.0, fault_after=fault_after),
                     stop,
                 )
                 self.tallies.append(run_worker(context))
@@ -532,6 +536,7 @@ def _chaos(world: World) -> None:
 
 
 def _calm(world: World) -> None:
+    world.is_calm = True
     world.faults_left = 0
     world.full_until = -1.0
     for process in world.processes:

@@ -10,6 +10,7 @@ import pytest
 
 from claimwork import (
     aftermath,
+    blame,
     child,
     claims,
     coverage,
@@ -175,6 +176,11 @@ def stat_instead_of_listing(patch: Patch) -> None:
     patch.setattr(claims.Claims, "_claimed_unawares", lambda _self: None)
 
 
+def broken_worker_charges(patch: Patch) -> None:
+    """A worker under which everything fails charges the inputs for it."""
+    patch.setattr(blame.Blame, "failed", lambda _self, _segment, _index: True)
+
+
 MUTANTS = [
     no_rmdir_fence,
     no_stage_fence,
@@ -192,6 +198,7 @@ MUTANTS = [
     summary_not_shown,
     leaves_while_planning,
     stat_instead_of_listing,
+    broken_worker_charges,
 ]
 
 

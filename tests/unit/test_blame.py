@@ -15,9 +15,9 @@ def test_nobody_is_charged_before_the_worker_succeeded() -> None:
     blame = Blame(8)
 
     assert fail(blame, 3) == [False] * 3
-    assert blame.verdict(more_controls=False, more_inputs=True) == "open"
+    assert blame.verdict(can_control=False, more_inputs=True) == "open"
     blame.succeeded()
-    assert blame.verdict(more_controls=True, more_inputs=True) == "inputs"
+    assert blame.verdict(can_control=True, more_inputs=True) == "inputs"
     assert fail(blame, 3) == [True] * 3
 
 
@@ -26,7 +26,7 @@ def test_too_few_failures_are_the_inputs() -> None:
     blame = Blame(8)
     fail(blame, 7)
 
-    assert blame.verdict(more_controls=False, more_inputs=False) == "inputs"
+    assert blame.verdict(can_control=False, more_inputs=False) == "inputs"
 
 
 def test_many_failures_and_no_success_anywhere_are_the_worker() -> None:
@@ -34,10 +34,10 @@ def test_many_failures_and_no_success_anywhere_are_the_worker() -> None:
     blame = Blame(3)
 
     assert [blame.failed(0, 5) for _ in range(9)] == [False] * 9
-    assert blame.verdict(more_controls=False, more_inputs=True) == "open"
+    assert blame.verdict(can_control=False, more_inputs=True) == "open"
     blame.failed(0, 6)
     blame.failed(1, 5)
-    assert blame.verdict(more_controls=False, more_inputs=True) == "worker"
+    assert blame.verdict(can_control=False, more_inputs=True) == "worker"
 
 
 def test_controls_decide_where_there_are_some() -> None:
@@ -45,30 +45,32 @@ def test_controls_decide_where_there_are_some() -> None:
     blame = Blame(2)
     fail(blame, 50)
 
-    assert blame.verdict(more_controls=True, more_inputs=False) == "open"
+    assert blame.verdict(can_control=True, more_inputs=False) == "open"
     for index in range(CONTROLS):
-        blame.control_failed(3, index, "ImportError")
-    assert blame.verdict(more_controls=True, more_inputs=True) == "worker"
+        blame.control_failed(3, index)
+    assert blame.verdict(can_control=True, more_inputs=True) == "worker"
 
 
-def test_one_control_is_enough_where_there_is_only_one() -> None:
-    """It failed, and there is no second one."""
+def test_a_single_control_is_run_twice() -> None:
+    """It succeeded elsewhere, but may be one of those that fail now and then."""
     blame = Blame(8)
     fail(blame, 1)
-    blame.control_failed(0, 1, "ImportError")
+    blame.control_failed(0, 1)
 
-    assert blame.verdict(more_controls=False, more_inputs=True) == "worker"
+    assert blame.verdict(can_control=True, more_inputs=True) == "open"
+    blame.control_failed(0, 1)
+    assert blame.verdict(can_control=True, more_inputs=True) == "worker"
 
 
 def test_a_control_that_succeeds_clears_the_worker_and_what_failed_before() -> None:
     """Also one that followed a control which failed."""
     blame = Blame(8)
     fail(blame, 1)
-    blame.control_failed(0, 1, "flaky")
+    blame.control_failed(0, 1)
     blame.succeeded()
 
-    assert blame.verdict(more_controls=True, more_inputs=True) == "inputs"
-    assert blame.controls == {}
+    assert blame.verdict(can_control=True, more_inputs=True) == "inputs"
+    assert blame.controls == []
 
 
 def test_a_sound_worker_is_doubted_anew_after_a_row_of_failures() -> None:
