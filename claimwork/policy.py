@@ -22,8 +22,9 @@ LATE_S = PATIENCE_S  # a request that a client gave up on may be executed so muc
 # -- idling -----------------------------------------------------------------------------------------------------------
 IDLE_FIRST_S = 0.05  # the first look after running dry; doubled up to the cap
 IDLE_LOCAL_S = 0.5
-IDLE_NETWORK_S = 10.0  # 20 round trips in 30 s are allowed to an idle worker
+IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 30 round trips in 30 s, all told
 MISSING_AFTER_S = 5.0  # uncovered ranges without a ticket must stay so this long before they are offered again
+MISSING_NETWORK_S = 30.0  # looking for them lists every directory of tickets
 RESCAN_S = 60.0  # --stay: how often IN is listed again
 
 # -- tickets ----------------------------------------------------------------------------------------------------------

@@ -337,7 +337,7 @@ class Worker:
     def _offer_missing(self, state: JobState) -> None:
         """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
         now = self._clock.monotonic()
-        if now - self._missing_at < policy.MISSING_AFTER_S:
+        if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
             return
         self._missing_at = now
         ready, held = self._claims.ready(), self._coverage.held()

@@ -1,7 +1,7 @@
 """Real processes on a real filesystem, struck by strace at a chosen system call.
 
 A clean run tells which calls change something below OUT. Then one run for each of them: the process is killed just before
-it, or the call is answered with an error. Afterwards a fresh worker must complete the job, `claimwork check` must find
+it; or a child stands still just after it, and dies with its worker; or the call is answered with an error. Afterwards a fresh worker must complete the job, `claimwork check` must find
 nothing, and summary.json and all results must be those of an undisturbed run, byte for byte.
 
 strace counts the calls of each name in each process. So that exactly one process is struck, the worker and its first child
@@ -13,8 +13,10 @@ Processes are forked from an interpreter that has imported everything (`python s
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
+import pkgutil
 import re
 import shutil
 import signal
@@ -29,6 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+import claimwork
 from claimwork.check import check
 from claimwork.errors import Exit
 from claimwork.fs import PosixFs
@@ -40,10 +43,11 @@ CALLS = (
     *("open", "openat", "write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate", "fchmod"),
 )
 ERRORS = ("EIO", "ENOSPC", "ESTALE", "EINTR")
-FAULTS = ("KILL", *ERRORS)
+FAULTS = ("KILL", "KILL ALL", *ERRORS)
 COMMANDS = ("plan", "worker", "reduce")
 ENDS = (*(code for code in Exit if code != Exit.UNEXPECTED), -signal.SIGKILL)  # how a command that was struck may end
 LIMIT_S = 60.0
+_INJECTED = {"KILL": "signal=KILL", "KILL ALL": "signal=STOP"}  # how strace does it; the others are errors
 _CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)$")
 
 
@@ -74,7 +78,7 @@ class Tally:
     def row(self, command: str, claims: str, filesystem: str) -> list[str | int]:
         """What `table` shows of it."""
         struck = [self.struck[fault] for fault in FAULTS]
-        missed = self.tried - sum(struck)
+        missed = self.tried - self.struck.total()
         minutes = f"{(time.monotonic() - self.began_at) / 60:.1f}"
         return [command, claims, filesystem, self.calls, *struck, missed, self.strays, len(self.violations), minutes]
 
@@ -134,12 +138,12 @@ class Zygote:
 
 def serve() -> None:
     """The zygote's side: import everything once, then fork for each line of stdin."""
-    import filelock  # noqa: F401
+    import filelock  # noqa: F401 - the product imports it when it first locks
 
-    import claimwork.render
-    import claimwork.wordcount  # noqa: F401
-    from claimwork.cli import main
-
+    for module in pkgutil.walk_packages(claimwork.__path__, "claimwork."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    main = importlib.import_module("claimwork.cli").main
     gates: dict[tuple[str, str], int] = {}
     for line in sys.stdin:
         verb, *args = json.loads(line)
@@ -260,7 +264,7 @@ class Sweep:
                 found[name, counts[who, name], who != pid] = None
         assert len({who for who, _ in counts}) == 2, "a worker with one child"
         self.tally.calls = len(found)
-        return [Point(fault, *where) for where in found for fault in faults]
+        return [Point(fault, *where) for where in found for fault in faults if where[2] or fault != "KILL ALL"]
 
     def _changes_out(self, line: str) -> bool:
         """Whether a line of strace tells of a call that changes something below OUT."""
@@ -273,10 +277,12 @@ class Sweep:
         pid = self.zygote.fork(*self._args)
         self.zygote.open(pid, child=not point.in_child)
         struck_pid = self._child_of(pid) if point.in_child else pid
-        how = "signal=KILL" if point.fault == "KILL" else f"error={point.fault}"
+        how = _INJECTED.get(point.fault, f"error={point.fault}")
         options = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{how}:when={point.number}"]
         with self._traced(struck_pid, options) as log:
             self.zygote.open(pid, child=point.in_child)
+            if point.fault == "KILL ALL":
+                self._kill_when_stopped(pid, log)
             code = self._wait_for_the_end(pid)
         self.tally.tried += 1
         self.tally.struck[point.fault] += self._is_struck(point, log)
@@ -290,8 +296,9 @@ class Sweep:
     def _is_struck(self, point: Point, log: Path) -> bool:
         """Whether the call that was hit is one that changes OUT: what a run does is not the same each time."""
         lines = log.read_text(errors="replace").splitlines()
-        if point.fault == "KILL":
-            return any("killed by SIGKILL" in line and self._changes_out(before) for before, line in pairwise(lines))
+        if point.fault in _INJECTED:
+            mark = "killed by SIGKILL" if point.fault == "KILL" else "--- SIGSTOP "
+            return any(mark in line and self._changes_out(before) for before, line in pairwise(lines))
         return any("(INJECTED)" in line and self._changes_out(line) for line in lines)
 
     def _child_of(self, pid: int) -> int:
@@ -300,6 +307,14 @@ class Sweep:
             assert time.monotonic() < limit
             time.sleep(0.005)
         return int(found[0])
+
+    def _kill_when_stopped(self, pid: int, log: Path) -> None:
+        """Kill a worker as soon as its child stands still; the child dies with it. Not, if it ends without that."""
+        while _runs(pid):
+            if "--- stopped by SIGSTOP" in log.read_text(errors="replace"):
+                os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.005)
 
     def _wait_for_the_end(self, pid: int) -> int | None:
         """The exit code; None when the command has to be killed, for it does not end."""
