@@ -85,9 +85,18 @@ class Heartbeat:
         try:
             self._file.write(records.encode_beat(record))
             self._fs.rename(self._path, self._layout.left_of(record.worker))
-            self._fs.unlink(self._layout.oslock_of(record.worker))
         except OSError:
-            pass  # peers find a beat that stands still, and clean up
+            self.stop()  # peers find a beat that stands still, and clean up
+        else:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Peers need to learn nothing more of me: stop, and take the OS lock's file along, which only its holder may."""
+        if self._lock is not None:
+            try:
+                self._fs.unlink(self._layout.oslock_of(self._path.rpartition("/")[2]))
+            except OSError:
+                pass
         self.stop()
 
 

@@ -64,6 +64,14 @@ def after_failure(ticket: Ticket, index: int, max_attempts: int, base_s: float) 
     return ticket.successor(lo=index, hi=index + 1, attempt=attempt, delay_ms=backoff_ms(attempt, base_s))
 
 
+def is_lost_for_good(ticket: Ticket, max_attempts: int) -> bool:
+    """Whether a ticket for one input was lost with its workers so often that it is not run once more.
+
+    Attempt 2 is always run: what was never begun is offered again with that number, so that its outcome is settled.
+    """
+    return ticket.count == 1 and ticket.attempt > max(max_attempts, 2)
+
+
 def after_loss(ticket: Ticket, move: str = "") -> list[Ticket]:
     """What a ticket becomes when its owner died.
 

@@ -178,7 +178,7 @@ class Worker:
     def abandon(self) -> None:
         """Peers took this id for dead: end the children and leave everything as it is."""
         self._executor.kill()
-        self._heartbeat.stop()
+        self._heartbeat.give_up()
 
     def _turn(self) -> bool:
         """One round: tend, collect, feed. False when this worker is to leave."""
@@ -269,7 +269,7 @@ class Worker:
             self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
-            elif ticket.kind is Kind.MAP and ticket.count == 1 and ticket.attempt > self._job.max_attempts:
+            elif ticket.kind is Kind.MAP and policy.is_lost_for_good(ticket, self._job.max_attempts):
                 self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
                 self._executor.start(slot, ticket)
@@ -403,7 +403,8 @@ class Worker:
         if self._tally.stopped_by:
             state = self._coverage.state()
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
-            self._tally.complete = state.complete and shown
+            planning = any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
+            self._tally.complete = state.complete and shown and not planning
 
 
 def boot_id() -> str:

@@ -1,0 +1,61 @@
+"""scripts/bench: measure suites, print what they found beside their targets.
+
+A suite is a module of this directory with a function `measure`; another one needs a line in `SUITES` and nothing else.
+Numbers depend on the machine and on what else it does, so nothing here is a test and no exit code depends on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from claimwork import __version__
+from claimwork.fs import filesystem_kind
+from tests.bench import recovery
+from tests.bench.measure import Options, Suite, table
+
+SUITES: dict[str, Suite] = {"recovery": recovery}
+REPEATS = 11  # an odd number has a median of its own; fewer say little on a machine that others use
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    suites = "\n".join(f"  {name}: {(suite.__doc__ or '').splitlines()[0]}" for name, suite in SUITES.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", epilog=f"suites:\n{suites}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help="which ones; default: all")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"how often; default: {REPEATS}")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="on which filesystem")
+    parser.add_argument("--json", action="store_true", help="one document on stdout, with every single value")
+    args = parser.parse_args()
+    unknown = set(args.suites) - set(SUITES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    options = Options(args.repeats, args.dir)
+    machine = {
+        "claimwork": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "filesystem": filesystem_kind(str(args.dir)),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+    measures = {name: SUITES[name].measure(options) for name in args.suites or SUITES}
+    if args.json:
+        found = {name: [each.as_dict() for each in values] for name, values in measures.items()}
+        json.dump({"machine": machine, "suites": found}, sys.stdout, indent=1)
+        print()
+        return
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    for name, values in measures.items():
+        print(f"\n{name}\n\n{table(values)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What a suite hands back, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every suite is told. ``directory``: where its jobs are made, which chooses the filesystem."""
+
+    repeats: int
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity, measured several times. ``limit``: what its median may be at most, where there is a target."""
+
+    name: str
+    unit: str
+    values: list[float]
+    limit: float | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the target is; None without one."""
+        return None if self.limit is None else median(self.values) <= self.limit
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "median": median(self.values),
+            "min": min(self.values),
+            "max": max(self.values),
+            "limit": self.limit,
+            "met": self.is_met,
+            "values": self.values,
+        }
+
+
+class Suite(Protocol):
+    """A module of this directory: its docstring says what is measured, `measure` does it."""
+
+    __doc__: str | None
+
+    def measure(self, options: Options) -> list[Measure]:
+        """Measure everything, each quantity as often as the options say."""
+
+
+def table(measures: list[Measure]) -> str:
+    """A Markdown table, a row for each measure."""
+    rows = [("measure", "unit", "runs", "median", "min", "max", "target"), ("---",) * 7]
+    for each in measures:
+        target = "" if each.limit is None else f"≤ {each.limit:g}: {'met' if each.is_met else 'MISSED'}"
+        numbers = [f"{value:.3g}" for value in (median(each.values), min(each.values), max(each.values))]
+        rows.append((each.name, each.unit, str(len(each.values)), numbers[0], numbers[1], numbers[2], target))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
