@@ -107,6 +107,10 @@ class Claims:
                 return ticket
         return None
 
+    def forget_listing(self) -> None:
+        """List afresh before the next claim: something came back that may be heavier than what is left of the listing."""
+        self._listed.clear()
+
     def holding(self, ticket: Ticket) -> None:
         """Remember a ticket that I hold by another way than `next`."""
         self.mine[ticket.name] = ticket

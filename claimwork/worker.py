@@ -206,6 +206,7 @@ class Worker:
             reclaimed = self._reaper.work(idle=not self._executor.running())
             self._tally.reclaimed += reclaimed
             if reclaimed:
+                self._claims.forget_listing()
                 self._look_now()
         self._shed()
 
