@@ -1,6 +1,7 @@
 """Recovery: kill -9 of a worker in the middle of an input, until another worker of the same kernel starts it again.
 
-The other worker is idle, or busy with short inputs: then it first has to end the one in hand.
+The other worker is idle, or busy with short inputs: then it first has to end the one in hand. It came after the worker that
+is killed, or before it: then it has to get to know it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from tests.bench.measure import Measure, Options
@@ -31,9 +33,9 @@ HERE = Path(__file__).parent
 def timed(path, attempt):
     with open(HERE / "begun", "a") as log:  # the monotonic clock is the same for all processes of a kernel
         log.write(f"{path.name} {attempt.number} {os.getppid()} {time.monotonic()!r}\\n")
-    while path.name == "long" and not (HERE / "go").exists():
+    while path.name.startswith("long") and not ((HERE / path.name).exists() or (HERE / "end").exists()):
         time.sleep(0.01)
-    if path.name != "long" and not (HERE / "go").exists():
+    if not (HERE / "end").exists():
         time.sleep(0.05)
     return 0
 """
@@ -41,48 +43,62 @@ def timed(path, attempt):
 
 def measure(options: Options) -> list[Measure]:
     """Seconds from the kill to the next start of the lost input."""
-    found: dict[str, list[float]] = {"idle": [], "busy": []}
+    cases = list(product(["idle", "busy"], ["after", "before"]))
+    found: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
     for _ in range(options.repeats):
-        for state, values in found.items():  # in turn, so that whatever else the machine does meets all of them
+        for case in cases:  # in turn, so that whatever else the machine does meets all of them
             with tempfile.TemporaryDirectory(dir=options.directory, prefix="claimwork-bench-") as root:
-                values.append(_Run(Path(root), short_inputs=SHORT_INPUTS if state == "busy" else 0).seconds())
+                found[case].append(_Run(Path(root), *case).seconds())
     return [
-        Measure(f"kill -9 until a worker that is {state} starts the input again", "s", values, LIMIT_S)
-        for state, values in found.items()
+        Measure(
+            f"kill -9 until another, {state}, that came {when} it, starts its input", "s", found[state, when], LIMIT_S
+        )
+        for state, when in cases
     ]
 
 
 class _Run:
-    def __init__(self, root: Path, short_inputs: int) -> None:
+    def __init__(self, root: Path, state: str, when: str) -> None:
         self._root = root
-        self._short_inputs = short_inputs
+        self._when = when
+        self._short_inputs = SHORT_INPUTS if state == "busy" else 0
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def seconds(self) -> float:
         """One job, one kill."""
         (self._root / "tasks.py").write_text(TASK)
         (self._root / "in").mkdir()
-        (self._root / "in" / "long").write_bytes(bytes(1 << 22))  # the heaviest ticket, so it goes first
+        for name in ("long-1", "long-2"):
+            (self._root / "in" / name).write_bytes(bytes(1 << 22))  # the heaviest tickets, so they go first
         for number in range(self._short_inputs):
             (self._root / "in" / f"{number:04d}").touch()
         self._start("plan", "in", "out", "--task", "tasks:timed", "--quiet").wait()
         try:
             return self._kill_and_wait()
         finally:
-            (self._root / "go").touch()
+            (self._root / "end").touch()
             for process in self._processes:
                 process.terminate()
                 process.wait()
 
     def _kill_and_wait(self) -> float:
-        victim = self._start_worker()
-        self._wait_for(lambda: self._begun("long", 1))
-        other = self._start_worker()
-        self._wait_for(lambda: self._is_at_work(other))
+        first, its_input = self._start_worker_on_a_long_input()
+        second, other_input = self._start_worker_on_a_long_input()
+        if self._when == "after":
+            victim, lost, other, ended = first, its_input, second, other_input
+        else:
+            victim, lost, other, ended = second, other_input, first, its_input
+        (self._root / ended).touch()
+        self._wait_for(lambda: self._is_free(other, ended))
         time.sleep(random.uniform(1, 2))  # past its start, and not in step with its looks
         killed_at = time.monotonic()
         victim.kill()
-        return self._wait_for(lambda: self._begun("long", 2)) - killed_at
+        return self._wait_for(lambda: self._begun(lost, 2)) - killed_at
+
+    def _start_worker_on_a_long_input(self) -> tuple[subprocess.Popen[bytes], str]:
+        worker = self._start_worker()
+        self._wait_for(lambda: 0.0 if self._inputs_of(worker) else None)
+        return worker, self._inputs_of(worker)[0]
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
         return self._start("worker", "in", "out", "--slots", "1", "--quiet")
@@ -110,12 +126,14 @@ class _Run:
         """When an attempt at an input began."""
         return next((float(at) for *what, _, at in self._log() if what == [name, str(attempt)]), None)
 
-    def _is_at_work(self, worker: subprocess.Popen[bytes]) -> float | None:
-        """Something other than None once a worker has joined and, where there is something to do, has begun."""
-        live = self._root / "out" / ".claimwork" / "live"
-        joined = len(list(live.iterdir())) == len(self._processes) - 1  # all but the planner, which has left
-        begun = not self._short_inputs or any(pid == str(worker.pid) for *_, pid, _ in self._log())
-        return 0.0 if joined and begun else None
+    def _inputs_of(self, worker: subprocess.Popen[bytes]) -> list[str]:
+        """What a worker has begun so far."""
+        return [name for name, _, pid, _ in self._log() if pid == str(worker.pid)]
+
+    def _is_free(self, worker: subprocess.Popen[bytes], ended: str) -> float | None:
+        """Something other than None once a worker has ended its long input, and has begun a short one if there is any."""
+        published = (self._root / "out" / "results" / f"{ended}.json").exists()
+        return 0.0 if published and (not self._short_inputs or len(self._inputs_of(worker)) > 1) else None
 
     def _log(self) -> list[list[str]]:
         try:
