@@ -288,7 +288,7 @@ def export() -> None:
     env="PAIR_WAIT",
     type=click.FloatRange(min=1),
     default=300.0,
-    help="Seconds that --pair waits for the other side.",
+    help="Seconds that --pair waits for the other side, at each step.",
 )
 @as_json
 @done_in("look")

@@ -52,7 +52,7 @@ class Pair:
             raise UsageError(f"two doctors met here already ({self.root!r}); choose another --pair CODE")
         try:
             self._send({"host": socket.gethostname(), "uid": os.geteuid(), "pid": os.getpid()})
-            self._facts = self._receive(self.limit_s)
+            self._facts = self._receive()
         except WorkerFault:
             self.fs.remove_tree(self.root)
             raise
@@ -230,7 +230,7 @@ class Pair:
         self.fs.stage(f"{side}/.new", json.dumps(message).encode())
         self.fs.rename(f"{side}/.new", f"{side}/{self._sent}")
 
-    def _receive(self, limit_s: float = 60.0) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         side = f"{self.root}/{'b' if self.first else 'a'}"
         self._received += 1
         name = str(self._received)
@@ -241,7 +241,7 @@ class Pair:
             except FileNotFoundError:
                 return False
 
-        self._until(there, "the other side", limit_s)
+        self._until(there, "the other side")
         try:
             message = json.loads(self.fs.read(f"{side}/{name}", SMALL_LIMIT_BYTES))
         except ValueError:
@@ -261,12 +261,12 @@ class Pair:
     def _agree(self, choose: Callable[..., Any], value: float) -> Any:
         return choose(value, self._exchange({"value": value})["value"])
 
-    def _until(self, condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
-        until = self.clock.monotonic() + limit_s
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        until = self.clock.monotonic() + self.limit_s
         while not condition():
             if self.clock.monotonic() > until:
                 raise WorkerFault(
-                    f"waited {limit_s:g} s for {what} in {self.root!r}: start both doctors within that time"
+                    f"waited {self.limit_s:g} s for {what} in {self.root!r}: start both doctors within that time"
                 )
             self.clock.sleep(_POLL_S)
 

@@ -13,6 +13,8 @@ However the ``with`` ends, nothing is left of all that. Needs what `needs.missin
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +33,7 @@ FLAVOURS = {
     "v3-nolock": "vers=3,hard,nolock",  # OS locks are this client's own
 }
 DISK = "/run/disk"
+_PREFIX = "claimwork-nfs-"
 _FILLER = f"{DISK}/filler"
 _DISK_KB = 64 * 1024
 _CLIENT_MB = 256
@@ -167,7 +170,9 @@ class Lab:
 
     def __enter__(self) -> Lab:
         with ExitStack() as undo:
-            temporary = tempfile.TemporaryDirectory(prefix="claimwork-nfs-", ignore_cleanup_errors=True)
+            _sweep()
+            prefix = f"{_PREFIX}{os.getpid()}-"
+            temporary = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
             directory = Path(undo.enter_context(temporary))
             for number in range(1, self._count + 1):
                 client = Client(number, directory)
@@ -222,6 +227,14 @@ def at_once(items: Iterable[S], act: Callable[[S], T]) -> list[T]:
         return [future.result() for future in [pool.submit(act, each) for each in several]]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _sweep() -> None:
+    """Remove the directories of labs that were killed; their guests ended by themselves."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _network(name: str, addresses: list[str]) -> str:
