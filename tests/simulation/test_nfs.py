@@ -282,7 +282,7 @@ def test_every_fault_occurs() -> None:
                 sizes.add(int(hi) - int(lo))
 
     assert set(kinds) == {
-        *("error", "reply", "kill", "kill after", "kill late", "torn", "kill host"),
+        *("error", "reply", "kill", "kill after", "kill late", "torn", "kill host", "broken"),
         *("pause", "pause host", "slow", "full"),
         *("restart", "in flight", "wait", "old listing", "stale handle"),
     }
