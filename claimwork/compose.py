@@ -60,9 +60,10 @@ class Mount:
     def _create(self, wanted: Job) -> Job:
         worker = new_id()
         refuse_unfit(self.fs, self.layout.out, f"{self.layout.out}/.claimwork-probe-{worker}")
-        job = create_job(self.fs, self.layout, wanted, worker)
-        self._discard_stage(worker)
-        return job
+        try:
+            return create_job(self.fs, self.layout, wanted, worker)
+        finally:
+            self._discard_stage(worker)
 
     def folds_names(self) -> bool:
         """Whether OUT takes names that differ only in case or Unicode form for one."""

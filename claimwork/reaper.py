@@ -65,7 +65,7 @@ class Reaper:
             self._next_oslock = now + self._oslock_s
         elif now >= self._next_oslock:
             self._next_oslock = now + self._oslock_s
-            if idle and is_local(self._fs.kind):  # elsewhere each listing is a request to the server
+            if is_local(self._fs.kind):  # elsewhere each listing is a request to the server
                 self._meet_neighbours()
             self._bury_dead_neighbours()
         return self.reclaimed - before

@@ -88,6 +88,7 @@ class Context:
     setup: Setup
     stop: Stop
     tally: Tally = field(default_factory=Tally)
+    told: Tally = field(default_factory=Tally)  # what beats of earlier ids said of it: `status` adds up
     blame: Blame = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +105,7 @@ def run_worker(context: Context) -> Tally:
         try:
             worker.run()
         except Fenced as error:
+            context.told = worker.told
             context.tally.fenced += 1
             context.setup.say(f"worker {context.identity.worker[:8]} was taken for dead and starts afresh: {error}")
             worker.abandon()
@@ -146,6 +148,7 @@ class Worker:
         self._backlog = self._aftermath.backlog
         self._shedding = self._aftermath.shedding
         self._beats = 0
+        self.told = context.told  # as of the last beat
         self._idle_rounds = 0
         self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
         self._local = is_local(self._fs.kind)
@@ -161,6 +164,7 @@ class Worker:
         self._fs.mkdir(self._layout.stage_of(self._me))
         self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
+        self.told = replace(self._tally)
         self._aftermath.mind_quarantine()
         try:
             while self._turn():
@@ -201,6 +205,7 @@ class Worker:
             self._beats += 1
             if not self._heartbeat.beat(self._record()):
                 self._reaper.reset()
+            self.told = replace(self._tally)
             self._aftermath.mind_quarantine()
         if self._reaper.due_in() <= 0:
             reclaimed = self._reaper.work(idle=not self._executor.running())
@@ -236,16 +241,17 @@ class Worker:
             for at in running.values()
         ]
         state = "draining" if self._context.stop.times else "busy" if running else "idle"
+        told = self._context.told
         return replace(
             self._context.identity,
             beat=self._beats,
             state=state,
             slots=self._executor.slots,
-            done=self._tally.done,
-            done_bytes=self._tally.done_bytes,
-            failed=self._tally.failed,
-            reclaimed=self._tally.reclaimed,
-            fenced=self._tally.fenced,
+            done=self._tally.done - told.done,
+            done_bytes=self._tally.done_bytes - told.done_bytes,
+            failed=self._tally.failed - told.failed,
+            reclaimed=self._tally.reclaimed - told.reclaimed,
+            fenced=self._tally.fenced - told.fenced,
             at=self._clock.time(),
             current=current,
         )
