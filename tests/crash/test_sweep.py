@@ -47,4 +47,5 @@ def test_a_command_is_struck_at_its_calls(
 
     record_property("crash sweep", sweep.tally.row(command, claims, filesystem_kind(str(root))))
     assert not sweep.tally.violations, "\n".join(sweep.tally.violations)
-    assert sweep.tally.struck.total() > sweep.tally.tried * 0.9
+    missed = sweep.tally.tried - sweep.tally.struck.total()  # two runs are not alike call for call
+    assert missed <= 1 + sweep.tally.tried * 0.1
