@@ -38,7 +38,11 @@ class Heartbeat:
         self._lock: Lock | None = None
 
     def start(self, record: BeatRecord) -> None:
-        """Take the OS lock and publish the first beat; from now on peers watch me."""
+        """Take the OS lock and publish the first beat; from now on peers watch me.
+
+        Raises Fenced when they have buried me by then: a request whose reply was late in coming may have created the file
+        long ago, and opening it once more has put a second one under the name.
+        """
         self._path = self._layout.live_of(record.worker)
         self._lock = self._fs.try_lock(self._layout.oslock_of(record.worker))
         if self._lock is None:
@@ -46,6 +50,9 @@ class Heartbeat:
         self._file = self._fs.open_beat(self._path, records.encode_beat(record))
         self._inode = self._fs.inode(self._path)
         self.last_at = self._clock.monotonic()
+        # in this order: whoever is in no grave, and was, has been swept, and its stage went first
+        if record.worker in graves(self._fs, self._layout) or not _exists(self._fs, self._layout.stage_of(record.worker)):
+            raise Fenced("peers took this worker for dead before it had begun")
 
     def due_in(self) -> float:
         """Seconds until the next beat should be written."""
@@ -98,6 +105,14 @@ class Heartbeat:
             except OSError:
                 pass
         self.stop()
+
+
+def _exists(fs: Fs, directory: str) -> bool:
+    try:
+        fs.names(directory)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @dataclass

@@ -23,6 +23,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from .errors import RecordError
 
@@ -95,6 +96,7 @@ _HASHED = re.compile(r"~[0-9a-f]{32}\Z")
 _FAILURE = re.compile(r"([0-9]{1,9})\.a([0-9]{1,4})")
 
 
+@lru_cache(maxsize=4096)  # a listing of a shard is mostly the last one again
 def parse_ticket(name: str) -> Ticket:
     """The ticket that *name* is. Raises RecordError for anything else."""
     match = _TICKET.fullmatch(name)

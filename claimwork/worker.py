@@ -187,7 +187,7 @@ class Worker:
     def _turn(self) -> bool:
         """One round: tend, collect, feed. False when this worker is to leave."""
         self._tend()
-        for event in self._executor.poll(0.0 if self._backlog else self._wait_s()):
+        for event in self._executor.poll(self._wait_s()):
             self._look_now()
             self._aftermath.of(event)
         if self._context.stop.times or self._aftermath.fault is not None:
@@ -219,10 +219,10 @@ class Worker:
         waits = [self._heartbeat.due_in(), self._reaper.due_in()]
         if self._executor.running():
             waits.append(_BUSY_LOOK_S)
-        if self._executor.free():
-            waits.append(self._look_at - self._clock.monotonic())
         if self._drain_until is not None:
             waits.append(self._drain_until - self._clock.monotonic())
+        elif self._executor.free():
+            waits.append(0.0 if self._backlog else self._look_at - self._clock.monotonic())
         return max(min(waits), 0.0)
 
     def _look_now(self) -> None:

@@ -21,12 +21,16 @@ Content = tuple[int, str, bytes | None]  # size, digest, and the bytes when they
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that should not be. ``repair`` says what ``--repair`` does; None: ``what`` says what a person does."""
+    """Something that should not be. ``repair`` says what ``--repair`` does; None: ``what`` says what a person does.
+
+    ``harmless`` ones only take up space: a job that has no others is clean.
+    """
 
     code: str
     path: str
     what: str
     repair: str | None
+    harmless: bool = False
 
 
 @dataclass(frozen=True)

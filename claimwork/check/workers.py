@@ -33,8 +33,10 @@ class Workers:
                 )
                 found.append(Suspicion(finding, _burier(worker)))
             if staged.get(worker):
-                what = "holds files, and the process that it belongs to has no record"
-                finding = Finding("stray-stage", layout.stage_of(worker), what, "it is emptied and removed")
+                # as after any kill between the stage of a process and its first beat, and nobody can publish from there
+                what = "holds files, and the process that it belongs to has no record: harmless"
+                mend = "it is emptied and removed"
+                finding = Finding("stray-stage", layout.stage_of(worker), what, mend, harmless=True)
                 found.append(Suspicion(finding, _burier(worker)))
         for worker in sorted(filter(is_worker, dead)):
             path = layout.dead_of(worker)

@@ -22,6 +22,7 @@ RECORD = BeatRecord(ALICE, 0, boot="kernel", host="h", started_at=1.0)
 
 def started(fs: Fs, layout: Layout, clock: ManualClock, worker: str = ALICE, jitter: float = 0.5) -> Heartbeat:
     """A heartbeat that has begun."""
+    fs.mkdir(layout.stage_of(worker))
     heartbeat = Heartbeat(fs, layout, clock, T, jitter)
     heartbeat.start(replace(RECORD, worker=worker))
     return heartbeat
@@ -57,6 +58,29 @@ def test_beats_come_every_fifth_of_patience(
     assert heartbeat.due_in() == pytest.approx(period)
 
 
+@pytest.mark.parametrize("how", ["buried", "swept"])
+def test_a_worker_sees_that_it_was_given_up_before_it_began(mount: tuple[Fs, str], layout: Layout, how: str) -> None:
+    """Its first request was executed, the reply lost with the server; sent again long after, it makes a second file."""
+    fs, clock = mount[0], ManualClock()
+    fs.mkdir(layout.stage_of(ALICE))
+
+    def executed_long_ago(op: str, args: object) -> None:
+        if op != "open_beat":
+            return
+        fs.open_beat(layout.live_of(ALICE), b" " * BEAT_BYTES).close()
+        fs.rename(layout.live_of(ALICE), layout.dead_of(ALICE))
+        if how == "swept":
+            fs.rmdir(layout.stage_of(ALICE))
+            fs.rename(layout.dead_of(ALICE), layout.left_of(ALICE))
+
+    slow = HookedFs(fs)
+    slow.before = executed_long_ago  # type: ignore[method-assign]
+    heartbeat = Heartbeat(slow, layout, clock, T, 0.5)
+    with pytest.raises(Fenced, match="before it had begun"):
+        heartbeat.start(RECORD)
+    heartbeat.give_up()
+
+
 @pytest.mark.parametrize("how", ["buried", "removed", "replaced"])
 def test_a_worker_sees_that_it_was_given_up(mount: tuple[Fs, str], layout: Layout, how: str) -> None:
     """Its name in live/ is gone or somebody else's."""
@@ -83,7 +107,7 @@ def test_a_worker_that_cannot_beat_gives_up_before_its_peers_do(mount: tuple[Fs,
     def fail(op: str, args: tuple[object, ...]) -> None:
         raise OSError(errno.ESTALE, "injected")
 
-    fs.before = fail  # type: ignore[method-assign]
+    fs.before = fail  # type: ignore[method-assign, assignment]
     for _ in range(4):
         clock.advance(15.0)
         heartbeat.beat(RECORD)
@@ -192,14 +216,14 @@ def test_a_disturbance_of_mine_starts_anew(mount: tuple[Fs, str], layout: Layout
         elif disturbance == "failed read":
             raise OSError(errno.EIO, "injected")
 
-    fs.before = disturb  # type: ignore[method-assign]
+    fs.before = disturb  # type: ignore[method-assign, assignment]
     if disturbance == "stall":
         clock.advance(35.0)
     elif disturbance == "reset":
         watch.reset()
     else:
         watch.look(ALICE)
-    fs.before = lambda op, args: None  # type: ignore[method-assign]
+    fs.before = lambda op, args: None  # type: ignore[method-assign, assignment]
 
     assert before + look_each(watch, clock, 15.0, 6) == [False] * 10 + [True]
 

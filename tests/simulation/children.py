@@ -14,12 +14,14 @@ from claimwork.results import purge_stage
 from claimwork.retrying import RetryingFs
 from claimwork.tasks import Attempt, Results
 from claimwork.testing import Died
+from tests.simulation.invariants import Violation
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.simulator import World
 
 
+LIMIT_SPINS = 20  # looks at children that wait for nothing and find nothing, one after the other
 LARGE_BYTES = 1 << 32  # beside such an input all others are so small that they make up one ticket
 
 
@@ -63,6 +65,7 @@ class SimExecutor:
         self._worker = worker
         self._slots = [SimSlot() for _ in range(slots)]
         self._inbox: list[Event] = []
+        self._spins = 0
 
     def free(self) -> list[int]:
         return [number for number, slot in enumerate(self._slots) if slot.ticket is None]
@@ -126,6 +129,9 @@ class SimExecutor:
         self._slots[slot].progress.stop = index
 
     def poll(self, timeout_s: float) -> list[Event]:
+        self._spins = 0 if self._inbox or timeout_s > 0 else self._spins + 1
+        if self._spins > LIMIT_SPINS:
+            raise Violation("a worker asks its children again and again without waiting")
         if not self._inbox:
             self._world.sleep(timeout_s)
         events, self._inbox = self._inbox, []

@@ -452,7 +452,8 @@ class World:
                     Setup(grace_s=8.0, fault_after=fault_after),
                     stop,
                 )
-                self.tallies.append(run_worker(context))
+                self.tallies.append(context.tally)
+                run_worker(context)
             except (
                 ClaimworkError,
                 OSError,

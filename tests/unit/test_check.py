@@ -693,6 +693,16 @@ def test_a_ticket_that_its_holder_is_splitting_is_no_finding(planned: Site) -> N
     assert planned.check().findings == []
 
 
+def test_what_a_killed_process_had_staged_is_named_and_leaves_a_job_clean(finished: Site) -> None:
+    """Nobody can publish from there any more: it is space to be had back, and no reason for exit code 1."""
+    _stray_stage(finished)
+    report = finished.check()
+
+    assert ([(each.code, each.harmless) for each in report.findings], report.clean) == ([("stray-stage", True)], True)
+    _directories_gone(finished)
+    assert not finished.check().clean
+
+
 def test_a_finding_is_what_both_looks_see(finished: Site) -> None:
     """What was mended between the looks is none, and what only the second one sees is for the next check."""
     gone, kept = finished.result("a.txt"), f"{finished.layout.out}/kept"
