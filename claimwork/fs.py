@@ -288,7 +288,8 @@ class PosixFs:
         os.rmdir(encode_path(path))
 
     def open_beat(self, path: str, data: bytes) -> Beat:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # not for reading: NFSv4 would lend the file, and whoever buries a dead worker would wait for the end of its lease
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         beat = _PosixBeat(os.open(encode_path(path), flags, 0o666), durable=not self.local)
         beat.write(data)
         return beat
