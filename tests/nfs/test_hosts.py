@@ -77,7 +77,6 @@ def test_clocks_may_be_an_hour_off(make_site: MakeSite) -> None:
     assert (told["reclaimed"], told["fenced"], told["trouble"]) == (0, 0, [])
 
 
-
 def test_the_lease_of_a_dead_host_holds_nobody_up(make_site: MakeSite) -> None:
     """NFSv4 lends a file to whoever opens it for reading, and lets nobody rename it until the lease is over (10 s here).
 

@@ -253,7 +253,9 @@ def parse() -> argparse.Namespace:
     commands.add_parser("shell", parents=[where, count], help="a prompt for commands and faults").set_defaults(
         act=shell
     )
-    commands.add_parser("install", help="install what the lab needs, as root on Debian, and try it").set_defaults(act=install)
+    commands.add_parser("install", help="install what the lab needs, as root on Debian, and try it").set_defaults(
+        act=install
+    )
     return parser.parse_args()
 
 
