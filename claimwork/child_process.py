@@ -99,7 +99,7 @@ def child_main(
     sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     clock = SystemClock()
-    fs, layout = RetryingFs(PosixFs(out), clock), Layout(out)
+    fs, layout = RetryingFs(PosixFs(out, clock), clock), Layout(out)
     work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, _ChildProgress(shared, clock))
     while True:
         try:

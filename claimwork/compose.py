@@ -42,7 +42,7 @@ class Mount:
     def __init__(self, out: str) -> None:
         self.layout = Layout(os.path.abspath(out))
         self.clock = SystemClock()
-        self.fs = RetryingFs(PosixFs(self.layout.out), self.clock)
+        self.fs = RetryingFs(PosixFs(self.layout.out, self.clock), self.clock)
 
     def job(self) -> Job | None:
         """The job, when there is one."""

@@ -6,8 +6,9 @@ was lost is decided by the callers in `claims` and `results`, so that the simula
 
 - link, rename, unlink, mkdir, rmdir may raise although they happened (a server restart loses its reply cache, and a
   retransmission then answers ENOENT or EEXIST). link: compare inodes. rename: list the directory it should be in.
-- names() opens the directory afresh each time: the only look-up that NFS answers truthfully at once. A single name asked
-  for too early stays ENOENT for up to a minute for inode(), read() and rename's source. Absence proves nothing.
+- names() opens the directory afresh each time (network mounts: `listing`): the only look-up that NFS answers truthfully at
+  once. A single name asked for too early stays ENOENT for up to a minute for inode(), read() and rename's source.
+  Absence proves nothing.
 - link and the exclusive open are answered by the server: of many racers exactly one wins.
 
 Paths are str with undecodable bytes as surrogate escapes; they are encoded as UTF-8 whatever the locale says.
@@ -25,7 +26,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .clock import Clock, SystemClock
 from .errors import RecordError
+from .listing import FreshListing
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -186,16 +189,17 @@ def filesystem_kind(path: str) -> str:
 class PosixFs:
     """The real filesystem under one root; the root only serves to learn the mount's type."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, clock: Clock | None = None) -> None:
         self.kind = filesystem_kind(root)
         self.local = self.kind in _LOCAL
         self._root = encode_path(root)
+        # bytes in, bytes out: either opens the directory anew, as the protocol demands
+        self._list = os.listdir if self.local else FreshListing(clock or SystemClock()).names
 
     def names(self, path: str) -> list[str]:
-        # bytes in, bytes out: os.listdir opens the directory anew, as the protocol demands
         return [
             decode_path(name)
-            for name in os.listdir(encode_path(path))
+            for name in self._list(encode_path(path))
             if not name.startswith(b".nfs")  # left by the NFS client for a file unlinked while open
         ]
 
@@ -284,7 +288,8 @@ class PosixFs:
         os.rmdir(encode_path(path))
 
     def open_beat(self, path: str, data: bytes) -> Beat:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # not for reading: NFSv4 would lend the file, and whoever buries a dead worker would wait for the end of its lease
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         beat = _PosixBeat(os.open(encode_path(path), flags, 0o666), durable=not self.local)
         beat.write(data)
         return beat

@@ -67,7 +67,7 @@ def diagnose(directory: str, clock: Clock, pair: str = "", wait_s: float = 300.0
     """
     if pair and not (pair.isascii() and pair.replace("-", "").isalnum() and len(pair) <= _CODE_MAX):
         raise UsageError(f"--pair {pair!r} is not a code of letters, digits and dashes, up to {_CODE_MAX} of them")
-    entry, fs = mount_entry(directory), PosixFs(directory)
+    entry, fs = mount_entry(directory), PosixFs(directory, clock)
     findings = list(mount.examine(entry))
     beat_lag_s = None
     try:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from claimwork import __version__
 from claimwork.fs import filesystem_kind
-from tests.bench import recovery
+from tests.bench import recovery, round_trips
 from tests.bench.measure import Options, Suite, table
+from tests.nfs.lab.machine import LabError
 
-SUITES: dict[str, Suite] = {"recovery": recovery}
+SUITES: dict[str, Suite] = {"recovery": recovery, "round_trips": round_trips}
 REPEATS = 11  # an odd number has a median of its own; fewer say little on a machine that others use
 
 
@@ -46,7 +47,10 @@ def main() -> None:
         "filesystem": filesystem_kind(str(args.dir)),
         "load_before": round(os.getloadavg()[0], 1),
     }
-    measures = {name: SUITES[name].measure(options) for name in args.suites or SUITES}
+    try:
+        measures = {name: SUITES[name].measure(options) for name in args.suites or SUITES}
+    except LabError as error:
+        sys.exit(f"scripts/bench: {error}")
     if args.json:
         found = {name: [each.as_dict() for each in values] for name, values in measures.items()}
         json.dump({"machine": machine, "suites": found}, sys.stdout, indent=1)

@@ -75,3 +75,22 @@ def test_clocks_may_be_an_hour_off(make_site: MakeSite) -> None:
     assert [(1, name) for name in names] == sorted((attempt, name) for _, attempt, name in site.runs())
     told = site.told(host=3)
     assert (told["reclaimed"], told["fenced"], told["trouble"]) == (0, 0, [])
+
+
+def test_the_lease_of_a_dead_host_holds_nobody_up(make_site: MakeSite) -> None:
+    """NFSv4 lends a file to whoever opens it for reading, and lets nobody rename it until the lease is over (10 s here).
+
+    Workers opened their beat for reading and writing: whoever buried one within its lease waited, could not beat, and gave
+    itself up, so that all that it held was run again.
+    """
+    site = make_site("v4.2")
+    site.put("held", *NAMES)
+    site.ship("--task", "tasks:steered")
+    site.worker(3)
+    site.wait_for_run("held", host=3)
+
+    states = site.lab.server.guest.shell("cat /proc/fs/nfsd/clients/*/states")
+
+    beats = [line for line in states.splitlines() if "live/" in line]
+    assert [line for line in beats if "type: open" in line]
+    assert not [line for line in beats if "type: deleg" in line]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 KERNEL = "linux.uml"
-LIMIT_S = 60.0  # nothing but a job takes a tenth of it, but the machine may be busy
+LIMIT_S = 180.0  # nothing takes a third of it, but the machine may be busy
 _HERE = Path(__file__).resolve().parent
 
 Hear = Callable[[int, str], None]
