@@ -9,7 +9,9 @@ from tests.swarm.conftest import Site
 pytestmark = pytest.mark.swarm
 
 
-def test_a_stack_that_is_scaled_while_it_runs_runs_every_input_once(site: Site) -> None:
+def test_a_stack_that_is_scaled_while_it_runs_runs_every_input_once(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     """2 → 6 → 1 → 4 replicas and uneven inputs: nothing is charged, and what a replica has in hand when it goes may end."""
     site.put(*(f"{number:03}" for number in range(80)), seconds=0.4)
     site.put(*(f"long-{number}" for number in range(4)), seconds=3.0)
@@ -25,3 +27,6 @@ def test_a_stack_that_is_scaled_while_it_runs_runs_every_input_once(site: Site) 
 
     site.verify()
     site.verify_that_nobody_was_charged()
+    taken_s, ideal_s = site.makespan_s()
+    with capsys.disabled():
+        print(f"\nmakespan {taken_s:.1f} s; {ideal_s:.1f} s at best with the replicas that were there", end=" ")
