@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from tests.docs.markdown import steps
-from tests.swarm.conftest import Site
+from tests.swarm.conftest import STEERED, Site
 
 pytestmark = pytest.mark.swarm
 
@@ -43,6 +43,17 @@ def test_docker_run_does_the_whole_job(site: Site) -> None:
     }
     assert json.loads(site.results()["test1.txt.json"]) == {"words": 2, "letters": 10}
     site.verify(task="wordcount")
+
+
+def test_an_image_with_ones_own_task_needs_nothing_else(site: Site) -> None:
+    """Three lines of Dockerfile upon the shipped image; also without capabilities and with a read-only root."""
+    site.put("a", "b", "c")
+    argv = readme(site, "run")
+
+    site.lab.manager.docker(*argv[:-1], "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp", STEERED)
+
+    site.verify()
+    site.verify_that_nobody_was_charged()
 
 
 def test_docker_service_create_does_it_with_replicas(site: Site) -> None:
