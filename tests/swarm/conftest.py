@@ -140,6 +140,9 @@ class Site:
     def tasks(self, service: str = "worker") -> list[Task]:
         """The tasks of a service that Swarm remembers, the newest of each slot first."""
         ids = self._manager.docker("service", "ps", "-q", "--no-trunc", f"{self.name}_{service}").split()
+        told = (
+            self._manager.call("inspect", *ids).stdout if ids else ""
+        )  # Swarm may forget one meanwhile: the others are told
         nodes = {
             each["ID"]: each["Description"]["Hostname"]
             for each in json.loads(self._manager.docker("node", "inspect", *self._node_ids()))
@@ -153,7 +156,7 @@ class Site:
                 code=each["Status"].get("ContainerStatus", {}).get("ExitCode", 0),
                 error=each["Status"].get("Err", ""),
             )
-            for each in (json.loads(self._manager.docker("inspect", *ids)) if ids else [])
+            for each in json.loads(told or "[]")
         ]
 
     def _node_ids(self) -> list[str]:

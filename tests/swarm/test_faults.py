@@ -89,5 +89,5 @@ def is_unhealthy(site: Site, container: str) -> bool:
     for node in site.lab.nodes:
         told = node.call("inspect", "-f", "{{.State.Health.Status}}", container)
         if told.returncode == 0:
-            return told.stdout.strip() != "healthy"
+            return told.stdout.strip() == "unhealthy"
     return True
