@@ -62,32 +62,3 @@ def test_a_worker_that_is_wedged_is_replaced(site: Site) -> None:
     site.finish()
 
     site.verify()
-
-
-def test_an_outage_that_makes_all_workers_unhealthy_ends_none_for_good(site: Site) -> None:
-    """The file server answers nobody for longer than 4 T, and all are ended; when it is back all are there, and finish."""
-    site.put("held")
-    site.put(*(f"{number:03}" for number in range(20)), seconds=0.5)
-    site.deploy(NEXT, REPLICAS="3", PATIENCE="1", STOP_GRACE="1s")
-    site.wait_for_run("held")
-    before = {container for _, container in site.wait_for_containers(3)}
-
-    site.lab.share.freeze()
-    site.wait_until(lambda: all(is_unhealthy(site, each) for each in before), "all workers are unhealthy")
-    site.lab.share.thaw()
-    site.wait_until(lambda: not before & {each for _, each in site.containers()}, "all have been replaced")
-    site.say(".go")
-    site.finish()
-
-    complete = [task for task in site.tasks() if task.state == "complete"]
-    assert {task.name for task in complete} == {f"{site.name}_worker.{slot}" for slot in (1, 2, 3)}
-    site.verify()
-
-
-def is_unhealthy(site: Site, container: str) -> bool:
-    """Whether the health check has failed for long enough, or has ended the container by now."""
-    for node in site.lab.nodes:
-        told = node.call("inspect", "-f", "{{.State.Health.Status}}", container)
-        if told.returncode == 0:
-            return told.stdout.strip() == "unhealthy"
-    return True
