@@ -297,6 +297,12 @@ def doctor() -> None:
 
 
 @app.command()
+@done_in("look")
+def healthy() -> None:
+    """Tell whether the worker of this container gets through to its mount: the image's health check. Linux only."""
+
+
+@app.command()
 @out
 @option("--repair", env="REPAIR", is_flag=True, help="Mend what can be mended.")
 @as_json

@@ -25,6 +25,7 @@ from .job import check_task, create_job, folds_names, open_job
 from .layout import Layout
 from .names import Kind, plan_ticket, reduce_ticket
 from .plan_log import PlanLog
+from .pulse import Pulse
 from .records import BeatRecord, Job
 from .results import Stage
 from .retrying import RetryingFs
@@ -43,6 +44,7 @@ class Mount:
         self.layout = Layout(os.path.abspath(out))
         self.clock = SystemClock()
         self.fs = RetryingFs(PosixFs(self.layout.out, self.clock), self.clock)
+        self._pulse: Pulse | None = None
 
     def job(self) -> Job | None:
         """The job, when there is one."""
@@ -89,8 +91,14 @@ class Mount:
                     f"no job appeared in {self.layout.out!r} within {limit_s:g} s: is the right directory mounted there? "
                     "claimwork plan creates the job"
                 )
+            self._beat(policy.PATIENCE_S)
             self.clock.sleep(_JOIN_LOOK_S)
         return None
+
+    def _beat(self, patience_s: float) -> None:
+        """Let a health check know that this process gets through to the mount."""
+        self._pulse = self._pulse or Pulse(self.clock.monotonic)
+        self._pulse.beat(patience_s)
 
     def is_complete(self, job: Job) -> bool:
         """Whether nothing is left to do, so that a worker need not even join."""
@@ -163,6 +171,7 @@ class Mount:
             make_executor=make_executor,
             setup=setup,
             stop=stop,
+            on_beat=lambda: self._beat(job.patience_s),
         )
         try:
             return run_worker(context)

@@ -12,6 +12,9 @@ PATIENCE_S = 75.0  # T: how long a peer's beat may stand still; five beats, so f
 BEATS_IN_PATIENCE = 5  # a beat every T/5, and at least so many reads before anyone is suspect
 BEAT_JITTER = 0.2  # +-20 %: workers that started together drift apart
 SELF_FENCE = 0.8  # of T: a worker that could not beat for so long gives up before its peers can have given it up
+HEALTHY_WITHIN = (
+    4  # of T: peers gave up a worker that is silent for so long, and starting afresh did not help it either
+)
 PEERS_WATCHED = 2  # next in the sorted listing: constant cost, and every worker has two watchers
 OSLOCK_POLL_LOCAL_S = 0.5  # a dead peer on this kernel is noticed within a second; flock costs nothing locally
 OSLOCK_POLL_NETWORK_S = 5.0  # on a network mount each look costs round trips

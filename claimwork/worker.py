@@ -76,7 +76,7 @@ class Stop:
 
 @dataclass
 class Context:
-    """What one id of a worker lives on."""
+    """What one id of a worker lives on. ``on_beat`` is called after each beat that reached the mount."""
 
     fs: Fs
     layout: Layout
@@ -87,6 +87,7 @@ class Context:
     make_executor: Callable[[str], Executor]
     setup: Setup
     stop: Stop
+    on_beat: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
     told: Tally = field(default_factory=Tally)  # what beats of earlier ids said of it: `status` adds up
     blame: Blame = field(init=False)
@@ -164,6 +165,7 @@ class Worker:
         self._fs.mkdir(self._layout.stage_of(self._me))
         self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
+        self._context.on_beat()
         self.told = replace(self._tally)
         self._aftermath.mind_quarantine()
         try:
@@ -205,6 +207,8 @@ class Worker:
             self._beats += 1
             if not self._heartbeat.beat(self._record()):
                 self._reaper.reset()
+            if self._heartbeat.due_in() > 0:  # it went through
+                self._context.on_beat()
             self.told = replace(self._tally)
             self._aftermath.mind_quarantine()
         if self._reaper.due_in() <= 0:

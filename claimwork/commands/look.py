@@ -1,4 +1,4 @@
-"""Commands that look at a job, a mount or one input: status, why, retry, export, doctor, check."""
+"""Commands that look at a job, a mount or one input: status, why, retry, export, doctor, healthy, check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 
 from ..compose import Mount, stop_on_signals
-from ..errors import Exit, UsageError
+from ..errors import Exit, UsageError, WorkerFault
 from ..fs import decode_path
 from ..job import require_job
 from ..lines import printable
@@ -125,6 +125,17 @@ def doctor(directory: str, pair: str, pair_wait: float, *, as_json: bool) -> Exi
     else:
         sys.stdout.writelines(f"{line}\n" for line in diagnosis_lines(found))
     return Exit.UNFIT if found.verdict == "unfit" else Exit.COMPLETE
+
+
+def healthy() -> Exit | int:
+    """Tell whether the worker of this container gets through to its mount: the image's health check."""
+    from ..clock import SystemClock
+    from ..pulse import ailment
+
+    found = ailment(SystemClock().monotonic)
+    if found:
+        raise WorkerFault(f"{found}; the other workers have taken back what it held: end it, and start another")
+    return Exit.COMPLETE
 
 
 def check(out: str, *, repair: bool, as_json: bool) -> Exit | int:

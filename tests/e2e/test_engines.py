@@ -1,0 +1,51 @@
+"""What is shipped for other engines: as far as it can be tried without them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+from click.testing import CliRunner
+
+from claimwork.cli import app
+from tests.e2e.conftest import PROGRAM, Bench
+
+STACK = Path(__file__).parents[2] / "stack"
+
+
+def test_the_slurm_script_does_a_job(bench: Bench) -> None:
+    """With an srun that only runs what it is given: the script hands on IN, OUT and options, and says how it is used."""
+    bench.put("a", "b")
+    srun = bench.root / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nexec "$@"\n')
+    srun.chmod(0o755)
+    path = f"{srun.parent}:{Path(PROGRAM).parent}:{os.environ['PATH']}"
+    argv = ["bash", str(STACK / "slurm/claimwork.sbatch"), str(bench.inputs), str(bench.out), "--task", "tasks:hold"]
+    told = {**bench.env, "PATH": path, "SLURM_ARRAY_TASK_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
+
+    done = subprocess.run(argv, cwd=bench.root, env=told, capture_output=True, text=True, check=False)
+    asked = subprocess.run(argv[:2], cwd=bench.root, env=told, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert bench.summary() == {"inputs": 2, "quarantined": 0, "bytes": 24}
+    assert (asked.returncode, asked.stderr) == (2, "usage: sbatch claimwork.sbatch IN OUT [OPTION…]\n")
+
+
+def test_the_kubernetes_jobs_run_commands_that_exist() -> None:
+    """No Job is indexed, each has its own command of the image, none may write to its root or be root."""
+    items = yaml.safe_load((STACK / "kubernetes/claimwork.yml").read_text())["items"]
+    jobs = [each["spec"] for each in items if each["kind"] == "Job"]
+
+    assert [each["kind"] for each in items] == ["PersistentVolumeClaim", "Job", "Job", "Job"]
+    for job in jobs:
+        assert not {"completions", "completionMode"} & job.keys()
+        pod = job["template"]["spec"]
+        assert (pod["restartPolicy"], pod["securityContext"]["runAsUser"]) == ("OnFailure", 10001)
+        (container,) = pod["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert [each["mountPath"] for each in container["volumeMounts"]] == ["/app/data", "/app/output", "/tmp"]
+        asked = CliRunner().invoke(app, [*container["args"], "--help"])
+        assert asked.exit_code == 0, asked.output

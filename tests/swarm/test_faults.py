@@ -1,0 +1,64 @@
+"""Replicas that cannot work, and what Swarm makes of it: they end with one line, are replaced, and nobody is charged."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.swarm.conftest import NEXT, Site
+
+pytestmark = pytest.mark.swarm
+
+
+def test_a_node_with_the_wrong_mount_does_no_harm(site: Site) -> None:
+    """Its replicas find no job where the results should be, say so and end with 12, again and again; the others finish."""
+    site.put(*(f"{number:03}" for number in range(40)), seconds=0.2)
+    manager, wrong = site.lab.manager, site.lab.nodes[2]
+    manager.docker("node", "update", "--availability", "drain", wrong.name)
+    site.deploy(REPLICAS="2", JOIN_TIMEOUT="1")
+    site.wait_for_results(1)
+
+    wrong.inside("mount", "-t", "tmpfs", "-o", "mode=1777", "elsewhere", str(site.out))
+    manager.docker("node", "update", "--availability", "active", wrong.name)
+    site.scale(4)
+    site.wait_until(lambda: any(task.node == "n3" and task.code == 12 for task in site.tasks()), "a task on n3 fails")
+    site.wait_until((site.out / "summary.json").exists, "the summary")
+    said = site.log()
+    wrong.inside("umount", str(site.out))
+    site.finish()
+
+    assert "no job appeared in '/app/output' within 1 s: is the right directory mounted there?" in said
+    site.verify()
+    site.verify_that_nobody_was_charged()
+
+
+def test_a_mount_that_nobody_may_write_is_mended_while_the_stack_waits(site: Site) -> None:
+    """Every service says which uid it has and what to do, and is started again; after that it needs no command."""
+    site.put("a", "b", "c")
+    os.chown(site.out, 0, 0)
+    site.deploy(REPLICAS="2")
+    site.wait_until(lambda: any(task.code == 12 for task in site.tasks("plan")), "the planner fails")
+    assert "this process has uid 10001: give that uid write permission (chown 10001 on the host)" in site.log("plan")
+
+    os.chown(site.out, 10001, 10001)
+    site.finish()
+
+    site.verify()
+    site.verify_that_nobody_was_charged()
+
+
+def test_a_worker_that_is_wedged_is_replaced(site: Site) -> None:
+    """Its supervisor is stopped, so no beat reaches the mount: the health check ends its container, and another one comes."""
+    site.put("held", "a", "b")
+    site.deploy(NEXT, REPLICAS="1", PATIENCE="1", STOP_GRACE="1s")
+    site.wait_for_run("held")
+    ((node, container),) = site.wait_for_containers(1)
+
+    node.docker("exec", container, "sh", "-c", "kill -STOP $(cat /proc/1/task/1/children)")
+    site.wait_until(lambda: (node, container) not in site.containers(), "the container ends")
+    site.wait_for_containers(1)
+    site.say(".go")
+    site.finish()
+
+    site.verify()
