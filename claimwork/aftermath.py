@@ -15,6 +15,7 @@ from .blame import Blame
 from .claims import Claims
 from .clock import Clock
 from .coverage import Coverage
+from .effort import Effort
 from .errors import ClaimworkError, Exit, Fenced, RecordError, WorkerFault
 from .executor import Crashed, Event, Faulted, Finished
 from .fs import Fs
@@ -45,6 +46,7 @@ class Tally:
     planned: PlanReport | None = None
     complete: bool = False
     stopped_by: int = 0
+    effort: Effort = field(default_factory=Effort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Aftermath:
         assert report is not None
         self.tally.done += report.done
         self.tally.done_bytes += report.done_bytes
+        self.tally.effort += Effort.of(report.ran)
         if report.done > report.adopted:
             self.blame.succeeded()
         shed = ticket.name in self.shedding

@@ -10,7 +10,7 @@ import errno
 import os
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from . import policy
@@ -20,7 +20,7 @@ from .fs import Fs, digest_of, encode_path
 from .layout import Layout
 from .names import Ticket
 from .plan_log import PlanLog
-from .records import Failure, Input, Job, Outcome, Segment
+from .records import Failure, Input, Job, Outcome, Ran, Segment
 from .results import (
     Places,
     Stage,
@@ -58,13 +58,17 @@ class Progress(Protocol):
 
 @dataclass
 class MapReport:
-    """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet."""
+    """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
+
+    ``ran`` has the bytes and seconds of each input that came to a result here.
+    """
 
     stopped_at: int
     done: int = 0
     done_bytes: int = 0
     adopted: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
+    ran: list[tuple[int, float]] = field(default_factory=list, compare=False)
 
 
 @dataclass
@@ -73,6 +77,7 @@ class _Pending:
     places: Places
     staged: str
     outcome: Outcome
+    ran: Ran | None = None
 
 
 class Mapper:
@@ -145,13 +150,15 @@ class Mapper:
                     self._made |= places.directories(ok=known.ok)  # who published it may not have flushed its name
                     continue
             self._progress.begin(index)
-            started = self._clock.monotonic()
+            began_at, started = self._clock.time(), self._clock.monotonic()
             item = self._attempt(ticket, index, each, places, report)
             self._progress.end()
             if item is None:
                 continue
-            pending.append(item)
             now = self._clock.monotonic()
+            item.ran = Ran(began_at, now - started, each.size_bytes)
+            report.ran.append((each.size_bytes, round(now - started, 6)))
+            pending.append(item)
             if len(pending) == 1:
                 first_pending_at = started
             if now - first_pending_at >= policy.PUBLISH_GROUP_S or len(pending) >= policy.PUBLISH_GROUP:
@@ -227,7 +234,7 @@ class Mapper:
                 self._stage.discard(item.staged)
                 continue
             report.adopted += not mine
-            outcomes[item.index] = outcome
+            outcomes[item.index] = replace(outcome, ran=item.ran) if mine else outcome
             self._made |= item.places.directories(ok=outcome.ok)
             self._stage.discard(item.staged)
         pending.clear()

@@ -74,7 +74,7 @@ class Coverage:
 
     def reports(self, job: Job) -> list[str]:
         """Paths of the quarantine reports that stand, sorted; one of an input that is planned again does not."""
-        waiting = self._retried_waiting(job)
+        waiting = self.retried_waiting(job)
         found: list[str] = []
         pending = [self._layout.quarantine]
         while pending:
@@ -87,7 +87,8 @@ class Coverage:
                 (found if name.endswith(".json") else pending).append(f"{directory}/{name}")
         return sorted(path for path in found if path not in waiting)
 
-    def _retried_waiting(self, job: Job) -> set[str]:
+    def retried_waiting(self, job: Job) -> set[str]:
+        """Places of the reports of inputs that are planned again and have not ended since."""
         found: set[str] = set()
         closes, _ = self._log.closes()
         for _, close in closes:

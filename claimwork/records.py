@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from . import policy
+from .effort import Effort, Mark
 from .errors import NotAJob, RecordError
 
 FORMAT_MAJOR, FORMAT_MINOR = 1, 0
@@ -118,8 +119,20 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """One execution, for people: when it began by the wall clock of its worker, how long it took, and its input's size."""
+
+    began_at: float
+    took_s: float
+    input_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one input ended: a result of ``size_bytes`` with ``digest``, or quarantined for ``reason``."""
+    """How one input ended: a result of ``size_bytes`` with ``digest``, or quarantined for ``reason``.
+
+    ``ran`` tells how it came about, where that is known; outcomes are the same whatever it says.
+    """
 
     ok: bool
     size_bytes: int = 0
@@ -127,6 +140,7 @@ class Outcome:
     has_value: bool = False
     value: Any = None
     reason: str = ""
+    ran: Ran | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +184,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class BeatRecord:
-    """What a worker tells about itself; only a change of its bytes means anything to the protocol."""
+    """What a worker tells about itself; only a change of its bytes means anything to the protocol.
+
+    ``pace`` has a mark for each of `effort.WINDOWS_S`.
+    """
 
     worker: str
     beat: int
@@ -190,6 +207,8 @@ class BeatRecord:
     started_at: float = 0.0
     at: float = 0.0
     current: list[tuple[str, float]] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    pace: list[Mark] = field(default_factory=list)
 
 
 _BEAT_FIELDS = tuple(each.name for each in fields(BeatRecord))
@@ -232,7 +251,19 @@ def encode_done(done: Done) -> bytes:
         else:
             rows.append(["ok", each.size_bytes, each.digest])
     head = {"v": 1, "segment": done.segment, "lo": done.lo, "hi": done.hi, "worker": done.worker}
-    return dumps({**head, "outcomes": rows}) + b"\n"
+    return dumps({**head, "outcomes": rows, "ran": _encode_ran(done.outcomes)}) + b"\n"
+
+
+def _encode_ran(outcomes: Sequence[Outcome]) -> list[Any]:
+    """The wall clock of the first execution, then for each outcome milliseconds since then, milliseconds taken, bytes."""
+    first = min((each.ran.began_at for each in outcomes if each.ran is not None), default=0.0)
+    rows: list[Any] = [
+        None
+        if each.ran is None
+        else [round(1000 * (each.ran.began_at - first)), round(1000 * each.ran.took_s, 2), each.ran.input_bytes]
+        for each in outcomes
+    ]
+    return [round(first, 3), *rows] if any(rows) else []
 
 
 def encode_failure(failure: Failure) -> bytes:
@@ -268,8 +299,10 @@ def encode_summary(summary: Summary) -> bytes:
 def encode_beat(beat: BeatRecord) -> bytes:
     """Exactly `BEAT_BYTES` bytes; what is too long is left out, the list of current inputs first."""
     body = {name: getattr(beat, name) for name in _BEAT_FIELDS}  # `asdict` would copy every value
+    body["effort"] = beat.effort.to_json() if beat.effort.count else []
+    body["pace"] = [[each.age_s, each.done, each.done_bytes, each.took_s] for each in beat.pace]
     data = _COMPACT.encode(body).encode()
-    for cut in ("current", "service", "node", "slot", "host"):
+    for cut in ("current", "pace", "effort", "service", "node", "slot", "host"):
         if len(data) < BEAT_BYTES:
             break
         body.pop(cut)
@@ -380,27 +413,46 @@ def is_input_path(path: str) -> bool:
 def parse_done(data: bytes, path: str) -> Done:
     """A done record."""
     body = _object(loads(data, path), path)
+    rows = _list(body, "outcomes")
+    ran = _parse_ran(body.get("ran"), len(rows))
     done = Done(
         _int(body, "segment"),
         _int(body, "lo"),
         _int(body, "hi"),
         _text(body, "worker"),
-        [_outcome(row, path) for row in _list(body, "outcomes")],
+        [_outcome(row, path, each) for row, each in zip(rows, ran, strict=True)],
     )
     if done.hi - done.lo != len(done.outcomes):
         raise RecordError(f"{path!r} has {len(done.outcomes)} outcomes for {done.hi - done.lo} inputs")
     return done
 
 
-def _outcome(row: Any, path: str) -> Outcome:
+def _outcome(row: Any, path: str, ran: Ran | None) -> Outcome:
     match row:
         case ["ok", int(size), str(digest)]:
-            return Outcome(True, size, digest)
+            return Outcome(True, size, digest, ran=ran)
         case ["ok", int(size), str(digest), value]:
-            return Outcome(True, size, digest, has_value=True, value=value)
+            return Outcome(True, size, digest, has_value=True, value=value, ran=ran)
         case ["failed", str(reason)]:
-            return Outcome(False, reason=reason)
+            return Outcome(False, reason=reason, ran=ran)
     raise RecordError(f"{path!r} has a malformed outcome")
+
+
+def _parse_ran(body: Any, count: int) -> list[Ran | None]:
+    """How each outcome came about; nothing of a damaged list, since it is for people only."""
+    if not isinstance(body, list) or len(body) != count + 1 or not _is_number(body[0]):
+        return [None] * count
+    found: list[Ran | None] = []
+    for row in body[1:]:
+        if isinstance(row, list) and len(row) == 3 and all(map(_is_number, row)):
+            found.append(Ran(body[0] + row[0] / 1000, row[1] / 1000, int(row[2])))
+        else:
+            found.append(None)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _NUMBER_LIMIT
 
 
 def parse_failure(data: bytes, path: str) -> Failure:
@@ -456,6 +508,13 @@ def parse_beat(data: bytes, path: str) -> BeatRecord:
             case [str(name), int() | float() as since] if abs(since) < _NUMBER_LIMIT:
                 current.append((name, float(since)))
 
+    rows = body.get("pace")
+    pace = [
+        Mark(float(row[0]), int(row[1]), int(row[2]), float(row[3]))
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, list) and len(row) == 4 and all(map(_is_number, row))
+    ]
+
     def text(key: str) -> str:
         return str(body.get(key, ""))[:256]
 
@@ -478,6 +537,8 @@ def parse_beat(data: bytes, path: str) -> BeatRecord:
         started_at=_number(body, "started_at"),
         at=_number(body, "at"),
         current=current,
+        effort=Effort.from_json(body.get("effort")),
+        pace=pace,
     )
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,15 +16,20 @@ from .doctor import Diagnosis, Weight
 from .inputs import Life
 from .lines import printable
 from .records import Job
-from .status import Snapshot, WorkerView
+from .snapshot import Snapshot, duration
+from .trouble import Trouble
 
+_PIPE_COLUMNS = 200
 _LINE_EVERY_S = 10.0  # how often progress says a line where there is no terminal
-_VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUCING": "cyan"}
+VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUCING": "cyan"}
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that respects NO_COLOR and non-terminals, and takes names literally."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = max(made.width, _PIPE_COLUMNS)  # nothing is cut where nobody looks at once
+    return made
 
 
 def size(size_bytes: float) -> str:
@@ -56,30 +60,43 @@ def counts_line(snapshot: Snapshot) -> str:
     return ", ".join(parts) + f"; {size(snapshot.done_bytes)} of {size(snapshot.total_bytes)}"
 
 
-def status_screen(snapshot: Snapshot) -> RenderableType:
-    """One screen: verdict, progress, workers, trouble."""
-    style = _VERDICT_STYLE.get(snapshot.verdict, "red")
-    if snapshot.verdict == "DONE" and snapshot.quarantined:
-        style = "yellow"
-    rows: list[RenderableType] = [
-        Text.assemble((snapshot.verdict, f"bold {style}"), f": {snapshot.words}"),
-        Text(f"job {snapshot.job_id[:8]}, {printable(snapshot.task)}, generation {snapshot.generation}"),
-        _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total),
-        _bar("bytes", snapshot.done_bytes, snapshot.total_bytes),
-        Text(counts_line(snapshot)),
-    ]
-    if snapshot.reclaimed or snapshot.fenced:
-        rows.append(Text(f"{snapshot.reclaimed} tickets reclaimed, {snapshot.fenced} workers fenced"))
-    if snapshot.workers:
-        rows.append(_workers(snapshot.workers))
-    if snapshot.trouble:
-        rows.append(Text("quarantined:", style="bold"))
-        rows += [
-            Text(f"  {each.count}x {printable(each.error)} (for example {printable(each.sample)})")
-            for each in snapshot.trouble
-        ]
-        rows.append(Text(f"  mend the cause, then: claimwork retry {snapshot.out}"))
-    return Group(*rows)
+def rate_words(snapshot: Snapshot) -> str:
+    """How fast it goes, where that is known."""
+    found: list[str] = []
+    for rate, window in ((snapshot.rate_1m, "1 min"), (snapshot.rate_10m, "10 min")):
+        if rate.inputs and (not found or rate != snapshot.rate_1m):
+            found.append(f"{rate.inputs:.3g} inputs/s and {size(rate.bytes)}/s over {window}")
+    return "; ".join(found)
+
+
+def eta_words(snapshot: Snapshot) -> str:
+    """When it will be done, as a range; empty while there is too little to tell."""
+    if snapshot.eta is None:
+        return ""
+    low, high = duration(snapshot.eta.low_s), duration(snapshot.eta.high_s)
+    if low == high:
+        return f"done in about {high}"
+    amount, _, unit = low.partition(" ")
+    return f"done in {amount if high.endswith(' ' + unit) and ' ' not in unit else low} to {high}"
+
+
+def trouble_lines(snapshot: Snapshot) -> Iterator[str]:
+    """Failures by cause, and what to do about them."""
+    for state in ("quarantined", "backing off"):
+        groups = [each for each in snapshot.trouble if each.state == state]
+        if groups:
+            yield f"{state}:"
+            yield from (line for each in groups for line in _group_lines(each, alone=len(groups) == 1))
+    if snapshot.retry:
+        yield f"  mend the cause, then: {printable(snapshot.retry)}"
+
+
+def _group_lines(each: Trouble, *, alone: bool) -> Iterator[str]:
+    names = ", ".join(map(printable, each.inputs)) + (", …" if each.count > len(each.inputs) else "")
+    yield f"  {each.count}x {printable(each.error)}"
+    yield f"     {names}"
+    if each.command and not alone:
+        yield f"     {printable(each.command)}"
 
 
 def _bar(label: str, done: int, total: int) -> RenderableType:
@@ -87,28 +104,6 @@ def _bar(label: str, done: int, total: int) -> RenderableType:
     share = 1.0 if not total else done / total
     grid.add_row(f"{label:6}", ProgressBar(total=1.0, completed=share, width=40), f"{share:.0%}")
     return grid
-
-
-def _workers(workers: tuple[WorkerView, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("worker", "host", "state", "beat", "done", "failed", "bytes", "now at"):
-        table.add_column(column)
-    for each in workers:
-        where = each.node or each.host
-        if each.slot:
-            where += f" slot {each.slot}"
-        current = ", ".join(f"{name} {since:.0f} s" for name, since in each.current[:4])
-        table.add_row(
-            each.id[:8],
-            escape(printable(where)),
-            escape(printable(each.state)),
-            f"{each.beat_age_s:.0f} s ago",
-            str(each.done),
-            str(each.failed),
-            size(each.done_bytes),
-            escape(printable(current)),
-        )
-    return table
 
 
 def why_lines(life: Life, job: Job) -> Iterator[str]:
@@ -147,8 +142,16 @@ def watching(out: Console) -> Iterator[Callable[[RenderableType], None]]:
     if not out.is_terminal:
         yield out.print
         return
-    with Live(console=out, auto_refresh=False, transient=False) as live:
-        yield lambda screen: live.update(screen, refresh=True)
+    last: list[RenderableType] = []
+
+    def show(screen: RenderableType) -> None:
+        last[:] = [screen]
+        live.update(screen, refresh=True)
+
+    # on the other page of the terminal: drawn over in place, so that nothing flickers and resizing leaves no debris
+    with Live(console=out, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        yield show
+    out.print(*last)
 
 
 class Progress:

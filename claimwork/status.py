@@ -1,93 +1,48 @@
-"""Status: an immutable `Snapshot` of a job, built by reading alone; safe from any host at any time.
+"""Status: builds a `Snapshot` of a job by reading alone; safe from any host at any time.
 
-It costs listings of names, a record for each live worker, and the closes of the plan; never a look at each input.
+A look costs listings of the tickets that are open, a record for each live worker, the closes of the plan, and a bounded number
+of done records and reports: never something for each input. What does not change any more is remembered.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from . import records
+from . import forecast, records
 from .clock import Clock
-from .coverage import Coverage, JobState
-from .errors import Exit, RecordError
+from .coverage import Coverage
+from .effort import Effort
+from .errors import RecordError
 from .finalizer import read_summary
+from .forecast import InHand
 from .fs import Fs
-from .heartbeat import live_workers
+from .heartbeat import graves, live_workers
 from .job import require_job
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, tickets_among
+from .names import Kind, is_worker
 from .plan_log import PlanLog
-from .policy import missing_ranges
-from .records import BeatRecord, Close
-from .results import done_ranges
+from .progress import Open, ProgressReader
+from .records import BeatRecord, Job
+from .snapshot import Current, Facts, Snapshot, Tail, WorkerView, verdict
+from .trouble import TroubleReader, retry_command
 
-SCHEMA = 1
-_SAMPLED_REPORTS = 200  # quarantine reports read to group failures; the rest is only counted
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    """One live worker as its last record tells it; ``beat_age_s`` by this host's clock, for information."""
-
-    id: str
-    host: str
-    slot: str
-    node: str
-    state: str
-    slots: int
-    beat_age_s: float
-    done: int
-    failed: int
-    done_bytes: int
-    current: tuple[tuple[str, float], ...]
+_LEFT_READS = 256  # records of workers that left, for one look
+_LOST_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Quarantined inputs with one cause."""
+@dataclass
+class _Seen:
+    """When I last saw a beat change, by my monotonic clock; ``changed`` once I have."""
 
-    count: int
-    error: str
-    sample: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A job at one moment. Inputs: ``total = done + quarantined + running + backing_off + pending``."""
-
-    out: str
-    job_id: str
-    task: str
-    verdict: str
-    words: str
-    exit_code: int
-    generation: int
-    total: int
-    done: int
-    quarantined: int
-    running: int
-    backing_off: int
-    pending: int
-    total_bytes: int
-    done_bytes: int
-    reclaimed: int
-    fenced: int
-    started_at: float
-    workers: tuple[WorkerView, ...] = ()
-    trouble: tuple[Trouble, ...] = ()
-    summary: Any = field(default=None)
-    has_summary: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of ``status --json``."""
-        return {"schema": SCHEMA, **asdict(self)}
+    data: bytes
+    since: float
+    changed: bool = False
 
 
 class StatusReader:
-    """Builds snapshots; remembers the segments that are complete, so that looking again is cheap."""
+    """Builds snapshots; the longer it looks, the less a look costs and the more it knows."""
 
     def __init__(self, fs: Fs, layout: Layout, clock: Clock) -> None:
         self._fs = fs
@@ -95,154 +50,197 @@ class StatusReader:
         self._clock = clock
         self._log = PlanLog(fs, layout)
         self._coverage = Coverage(fs, layout, self._log)
+        self._progress = ProgressReader(fs, layout, self._log)
+        self._trouble = TroubleReader(fs, layout)
+        self._seen: dict[str, _Seen] = {}
+        self._left: dict[str, BeatRecord | None] = {}
 
     def read(self) -> Snapshot:
         """A fresh snapshot. Raises NotAJob when OUT holds no job."""
         job = require_job(self._fs, self._layout)
-        closes, _ = self._log.closes()
-        state = self._coverage.state()
-        total, settled, total_bytes, done_bytes = self._counts(closes)
-        reports = self._coverage.reports(job)
-        quarantined = len(reports)
-        workers = [
-            self._view(record) for record in self._beats(self._layout.live, live_workers(self._fs, self._layout))
-        ]
-        gone = self._beats(self._layout.left, filter(is_worker, self._fs.names(self._layout.left)))
-        ready = self._ready()
-        backing_off = sum(ticket.count for ticket in ready if ticket.delay_ms)
-        left = max(total - settled, 0)
-        running = min(sum(":" in name for view in workers for name, _ in view.current), left)
-        backing_off = min(backing_off, left - running)
+        closes, ended = self._log.closes()
+        close = closes[-1] if closes else None
         summary = None
-        if state.reduced and state.close is not None:
-            summary = read_summary(self._fs, self._layout, state.close[0])
-        blocked = [
-            t
-            for t in ready
-            if t.kind is Kind.REDUCE and self._coverage.is_spent(t, job) and state.close and t.segment == state.close[0]
-        ]
-        verdict, words, code = _verdict(
-            state,
-            left=left,
-            quarantined=quarantined,
-            workers=workers,
-            blocked=bool(blocked) and state.covered and not state.reduced,
-            over=job.max_quarantined is not None and quarantined > job.max_quarantined,
+        if close is not None and self._coverage.is_reduced(close[0]):
+            summary = read_summary(self._fs, self._layout, close[0])  # whoever made it found everything settled
+        live = self._beats()
+        counted = self._progress.look(closes, all_settled=summary is not None)
+        left_read = self._read_left()
+        gone = [each for each in self._left.values() if each is not None]
+        waits, reduces = counted.reductions
+        delayed = [t for t in counted.ready if t.kind is Kind.MAP and t.delay_ms]
+        generation = close[1].generation if close is not None else 0
+        waiting = self._coverage.retried_waiting(job) if counted.retried_open else ()
+        troubles = self._trouble.look(job, generation, waiting, delayed)
+        quarantined = min(troubles.quarantined, counted.settled)
+        if summary is not None and not troubles.exact:
+            quarantined = summary.quarantined
+        blocked = [t for t in waits if close is not None and t.segment == close[0] and self._coverage.is_spent(t, job)]
+        covered = close is not None and not counted.left and (counted.exact or bool(reduces) or summary is not None)
+        effort = sum((each.effort for each in itertools.chain(live, gone)), Effort())
+        workers = self._views(live, gone, job, effort)
+        alive = [each for each in workers if each.is_live]
+        living = {each.id for each in alive}
+        working = [each for each in live if each.worker in living]
+        word, words, code = verdict(
+            Facts(
+                planned=close is not None,
+                complete=summary is not None and ended,
+                covered=covered,
+                planning=not ended,
+                left=counted.left,
+                quarantined=quarantined,
+                live=tuple(each.state for each in alive),
+                silent=sum(each.state == "suspect" for each in workers),
+                blocked=bool(blocked) and covered and summary is None,
+                over=job.max_quarantined is not None and quarantined > job.max_quarantined,
+                alone_s=min((self._clock.time() - each.at for each in gone), default=None),
+            )
         )
+        running = min(sum(":" in name for each in live for name, _ in each.current), counted.left)
+        backing_off = min(sum(ticket.count for ticket in delayed), counted.left - running)
+        in_hand = self._in_hand(working, counted)
+        left_bytes = counted.total_bytes - counted.settled_bytes
+        median_s = effort.median_s()
+        late = forecast.straggle(in_hand, median_s, counted.left)
         return Snapshot(
             out=self._layout.out,
             job_id=job.id,
             task=job.describe(),
-            verdict=verdict,
+            verdict=word,
             words=words,
             exit_code=int(code),
-            generation=0 if state.close is None else state.close[1].generation,
-            total=total,
-            done=max(settled - quarantined, 0),
+            generation=generation,
+            total=counted.total,
+            done=counted.settled - quarantined,
             quarantined=quarantined,
             running=running,
             backing_off=backing_off,
-            pending=left - running - backing_off,
-            total_bytes=total_bytes,
-            done_bytes=done_bytes,
-            reclaimed=sum(each.reclaimed for each in gone) + sum(each.reclaimed for each in self._live),
-            fenced=sum(each.fenced for each in gone) + sum(each.fenced for each in self._live),
+            pending=counted.left - running - backing_off,
+            total_bytes=counted.total_bytes,
+            done_bytes=counted.settled_bytes,
+            reclaimed=sum(each.reclaimed for each in itertools.chain(live, gone)),
+            fenced=sum(each.fenced for each in itertools.chain(live, gone)),
+            lost=sum(each.state != "left" for each in gone),
             started_at=job.created_at,
+            at=self._clock.time(),
+            exact=counted.exact and troubles.exact and left_read,
+            rate_1m=forecast.total_rate(working, 0),
+            rate_10m=forecast.total_rate(working, 1),
+            eta=forecast.eta(effort, working, in_hand, counted.settled, counted.left, left_bytes),
+            median_s=median_s,
+            tail=None if late is None else Tail(*late),
+            live=len(alive),
             workers=tuple(workers),
-            trouble=self._trouble(reports, job.id),
+            trouble=troubles.groups,
+            retry=retry_command(self._layout.out, []) if quarantined else "",
             summary=None if summary is None else summary.value,
             has_summary=summary is not None,
         )
 
-    def _counts(self, closes: list[tuple[int, Close]]) -> tuple[int, int, int, int]:
-        """Inputs planned, inputs settled, and their bytes; the bytes of a segment in work are shared out by count."""
-        total = settled = total_bytes = done_bytes = 0
-        for _, close in closes:
-            total -= close.retried
-            settled -= close.retried
-            total_bytes -= close.retried_bytes
-            done_bytes -= close.retried_bytes
-            for number, count, size in close.segments:
-                total += count
-                total_bytes += size
-                if self._coverage.is_full(number, count):
-                    settled += count
-                    done_bytes += size
-                else:
-                    gaps = missing_ranges(count, done_ranges(self._fs, self._layout, number))
-                    covered = count - sum(hi - lo for lo, hi in gaps)
-                    settled += covered
-                    done_bytes += size * covered // count
-        return total, max(settled, 0), total_bytes, max(done_bytes, 0)
+    # -- workers ------------------------------------------------------------------------------------------------------
 
-    def _beats(self, directory: str, workers: Any) -> list[BeatRecord]:
+    def _beats(self) -> list[BeatRecord]:
         found = []
+        now = self._clock.monotonic()
+        workers = live_workers(self._fs, self._layout)
         for worker in workers:
-            path = f"{directory}/{worker}"
+            path = self._layout.live_of(worker)
             try:
-                found.append(records.parse_beat(self._fs.read(path, records.SMALL_LIMIT_BYTES), path))
+                data = self._fs.read(path, records.SMALL_LIMIT_BYTES)
             except (OSError, RecordError):
-                continue  # gone since the listing, or torn
-        if directory == self._layout.live:
-            self._live = found
+                continue  # gone since the listing
+            seen = self._seen.get(worker)
+            if seen is None:
+                self._seen[worker] = _Seen(data, now)
+            elif seen.data != data:
+                self._seen[worker] = _Seen(data, now, changed=True)
+            try:
+                found.append(records.parse_beat(data, path))
+            except RecordError:
+                continue  # torn
+        for worker in self._seen.keys() - set(workers):
+            del self._seen[worker]
         return found
 
-    def _view(self, record: BeatRecord) -> WorkerView:
+    def _read_left(self) -> bool:
+        """Read last records that are new, some at a time; True when all are read. They never change."""
+        names = set(filter(is_worker, self._fs.names(self._layout.left)))
+        self._left = {worker: record for worker, record in self._left.items() if worker in names}
+        fresh = sorted(names - self._left.keys())
+        for worker in fresh[:_LEFT_READS]:
+            path = self._layout.left_of(worker)
+            try:
+                self._left[worker] = records.parse_beat(self._fs.read(path, records.SMALL_LIMIT_BYTES), path)
+            except (OSError, RecordError):
+                self._left[worker] = None
+        return len(fresh) <= _LEFT_READS
+
+    def _views(self, live: list[BeatRecord], gone: list[BeatRecord], job: Job, effort: Effort) -> list[WorkerView]:
+        dead = set(graves(self._fs, self._layout))
+        done = sum(each.done for each in itertools.chain(live, gone)) or 1
+        lost = sorted((each for each in gone if each.state != "left"), key=lambda each: -each.at)[:_LOST_SHOWN]
+        views = [self._view(each, job, effort, done, is_lost=each.worker in dead) for each in live]
+        return views + [self._view(each, job, effort, done, is_lost=True) for each in lost]
+
+    def _view(self, record: BeatRecord, job: Job, effort: Effort, done: int, *, is_lost: bool) -> WorkerView:
+        seen = self._seen.get(record.worker)
+        still_s = 0.0 if seen is None else self._clock.monotonic() - seen.since
+        observed = seen is not None and seen.changed
+        age_s = still_s if observed else max(self._clock.time() - record.at, still_s)
+        state, why = record.state, ""
+        if is_lost:
+            state, why = "lost", "no sign of life; its work was taken back"
+        elif still_s > job.patience_s:
+            state, why = "suspect", "its beat stands still"
+        elif not observed and age_s > 2 * job.patience_s:
+            why = "silent for long, if the clocks agree"
+        median_s = effort.median_s()
+        current = [] if is_lost else record.current
         return WorkerView(
             record.worker,
             record.host,
             record.slot,
             record.node,
-            record.state,
+            state,
+            why,
             record.slots,
-            round(max(self._clock.time() - record.at, 0.0), 1),
+            round(age_s, 1),
+            observed,
             record.done,
             record.failed,
             record.done_bytes,
-            tuple(record.current),
+            round(record.done / done, 3),
+            forecast.Rate() if is_lost else forecast.rate_of(record, 0),
+            tuple(self._current(name, since, median_s) for name, since in current),
         )
 
-    def _ready(self) -> list[Ticket]:
-        found: list[Ticket] = []
-        for shard in self._fs.names(self._layout.ready):
-            try:
-                found += tickets_among(self._fs.names(f"{self._layout.ready}/{shard}"))
-            except OSError:
-                continue
+    def _current(self, what: str, since: float, median_s: float | None) -> Current:
+        place = _place(what)
+        each = None if place is None else self._progress.input_at(*place)
+        medians = round(since / median_s, 1) if median_s and place is not None else None
+        return Current(what, None if each is None else each.path, since, medians)
+
+    def _in_hand(self, beats: Iterable[BeatRecord], counted: Open) -> list[InHand]:
+        found = []
+        for record in beats:
+            tickets = counted.held.get(record.worker, [])
+            for what, since in record.current:
+                place = _place(what)
+                if place is None:
+                    continue
+                number, index = place
+                each = self._progress.input_at(number, index)
+                ticket = next((t for t in tickets if t.segment == number and t.lo <= index < t.hi), None)
+                behind = 0 if ticket is None else index - ticket.lo
+                behind_bytes = 0.0 if ticket is None else ticket.size_bytes * behind / ticket.count
+                found.append(InHand(since, None if each is None else each.size_bytes, behind, behind_bytes))
         return found
 
-    def _trouble(self, reports: list[str], job_id: str) -> tuple[Trouble, ...]:
-        causes: Counter[str] = Counter()
-        samples: dict[str, str] = {}
-        for path in reports[:_SAMPLED_REPORTS]:
-            try:
-                report = records.parse_quarantine(self._fs.read(path, records.SMALL_LIMIT_BYTES), path, job_id)
-            except (OSError, RecordError):
-                continue
-            if report:
-                causes[report[-1].error] += 1
-                samples.setdefault(report[-1].error, report[-1].input)
-        return tuple(Trouble(count, error, samples[error]) for error, count in causes.most_common(5))
 
-
-def _verdict(
-    state: JobState, *, left: int, quarantined: int, workers: list[WorkerView], blocked: bool, over: bool
-) -> tuple[str, str, Exit]:
-    if state.complete:
-        if quarantined:
-            return "DONE", f"all inputs are settled, {quarantined} of them quarantined", Exit.QUARANTINED
-        return "DONE", "every input has its result", Exit.COMPLETE
-    if blocked:
-        return "BLOCKED", "the reducer failed; mend it, then: claimwork reduce", Exit.WORK_REMAINS
-    if over:
-        return "BLOCKED", f"{quarantined} quarantined, more than the job allows", Exit.QUARANTINED
-    if not workers:
-        what = f"{left} pending" if state.close is not None and left else "work remains"
-        return "STALLED", f"{what} and no live worker", Exit.WORK_REMAINS
-    if state.close is None:
-        return "PLANNING", "listing the inputs", Exit.WORK_REMAINS
-    if state.covered and not state.planning:
-        return "REDUCING", "every input is settled; the summary is being made", Exit.WORK_REMAINS
-    if all(worker.state == "draining" for worker in workers):
-        return "DRAINING", f"{left} left, and every worker is stopping", Exit.WORK_REMAINS
-    return "RUNNING", f"{left} left", Exit.WORK_REMAINS
+def _place(what: str) -> tuple[int, int] | None:
+    """Segment and index of what a beat says that a slot is at; None for a plan, a reduction, or nonsense."""
+    segment, colon, index = what.partition(":")
+    if not colon or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (segment, index)):
+        return None
+    return int(segment), int(index)

@@ -21,6 +21,7 @@ from .blame import Blame
 from .claims import Claims, idle_wait_s
 from .clock import Clock
 from .coverage import Coverage, JobState
+from .effort import Pace
 from .errors import ClaimworkError, Exit, Fenced, mount_fault
 from .executor import Executor
 from .finalizer import is_shown, show_newest
@@ -149,6 +150,7 @@ class Worker:
         self._backlog = self._aftermath.backlog
         self._shedding = self._aftermath.shedding
         self._beats = 0
+        self._pace = Pace()
         self.told = context.told  # as of the last beat
         self._idle_rounds = 0
         self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
@@ -246,6 +248,8 @@ class Worker:
         ]
         state = "draining" if self._context.stop.times else "busy" if running else "idle"
         told = self._context.told
+        effort = self._tally.effort - told.effort
+        self._pace.note(now, self._tally.done - told.done, self._tally.done_bytes - told.done_bytes, effort.took_s)
         return replace(
             self._context.identity,
             beat=self._beats,
@@ -258,6 +262,8 @@ class Worker:
             fenced=self._tally.fenced - told.fenced,
             at=self._clock.time(),
             current=current,
+            effort=effort,
+            pace=self._pace.marks(now),
         )
 
     # -- claiming -----------------------------------------------------------------------------------------------------

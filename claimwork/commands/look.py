@@ -5,44 +5,95 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from ..compose import Mount, stop_on_signals
 from ..errors import Exit, UsageError, WorkerFault
 from ..fs import decode_path
 from ..job import require_job
-from ..lines import printable
+from ..lines import complain, printable
+from ..snapshot import Snapshot
 from ..status import StatusReader
+
+if TYPE_CHECKING:
+    from ..watch import View
+
+_REDRAW_S = 0.25  # how soon a terminal's new size, or a mount that does not answer, is shown
 
 
 def status(out: str, interval: float, *, watch: bool, as_json: bool) -> Exit | int:
     """Show verdict, progress, workers and trouble. The exit code tells the verdict as well."""
-    from ..render import console, status_screen, watching
-
     mount = Mount(out)
     reader = StatusReader(mount.fs, mount.layout, mount.clock)
     snapshot = reader.read()
-    if not watch:
-        if as_json:
-            sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
-        else:
-            console().print(status_screen(snapshot))
-        return snapshot.exit_code
+    if watch:
+        return _watch(mount, reader, snapshot, interval, as_json=as_json)
+    if as_json:
+        sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
+    else:
+        from ..render import console
+        from ..screens import status_screen
+
+        shown = console()
+        shown.print(status_screen(snapshot, shown.width))
+    return snapshot.exit_code
+
+
+def _watch(mount: Mount, reader: StatusReader, first: Snapshot, interval: float, *, as_json: bool) -> Exit | int:
+    """Show one look after the other until the job is done or a signal comes."""
+    from ..watch import Watcher
+
     stop = stop_on_signals()
-    with watching(console()) as show:
-        while True:
-            if as_json:
-                sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
-                sys.stdout.flush()
-            else:
-                show(status_screen(snapshot))
-            if snapshot.verdict == "DONE" or stop.times:
-                return snapshot.exit_code
-            until = time.monotonic() + interval
-            while time.monotonic() < until and not stop.times:
-                time.sleep(min(0.1, interval))
-            snapshot = reader.read()
+    watcher = Watcher(reader, mount.clock, interval, first)
+    watcher.start()
+    number = 0
+    try:
+        with _json_lines() if as_json else _screens() as (show, redraw_s):
+            while True:
+                view = watcher.wait(number, redraw_s or interval)
+                number = view.number
+                show(view)
+                if view.snapshot.verdict == "DONE" or stop.times:
+                    return view.snapshot.exit_code
+    finally:
+        watcher.stop()
+
+
+@contextmanager
+def _json_lines() -> Iterator[tuple[Callable[[View], None], float]]:
+    shown = 0
+
+    def show(view: View) -> None:
+        nonlocal shown
+        if view.notice:
+            complain(view.notice)
+        if view.number > shown:
+            shown = view.number
+            sys.stdout.write(json.dumps(view.snapshot.to_json()) + "\n")
+            sys.stdout.flush()
+
+    yield show, 0.0
+
+
+@contextmanager
+def _screens() -> Iterator[tuple[Callable[[View], None], float]]:
+    """What shows a view that is new, or of which something changed; on a terminal that includes its size."""
+    from ..render import console, watching
+    from ..screens import status_screen
+
+    out = console()
+    last: object = None
+    with watching(out) as draw:
+
+        def show(view: View) -> None:
+            nonlocal last
+            if last != (last := (view.number, view.notice, out.size)):
+                draw(status_screen(view.snapshot, out.width, view.notice))
+
+        yield show, _REDRAW_S if out.is_terminal else 0.0
 
 
 def why(out: str, path: str, *, as_json: bool) -> Exit | int:

@@ -23,7 +23,8 @@ from ..job import check_paths, check_task, default_claims, prepare_out, require_
 from ..lines import sayer
 from ..names import Kind
 from ..records import Job, is_suffix
-from ..status import Snapshot, StatusReader
+from ..snapshot import Snapshot
+from ..status import StatusReader
 from ..worker import Setup, Stop
 
 _PROGRESS_EVERY_S = 0.25

@@ -47,7 +47,7 @@ def test_every_kind_of_failure(bench: Bench) -> None:
     assert "exception: ZeroDivisionError: division by zero" in why
     screen = bench.ok("status", "out", code=4).stdout
     assert screen.startswith("DONE: all inputs are settled, 5 of them quarantined\n")
-    assert "1x there is no point (for example gives-up)" in screen
+    assert "  1x there is no point\n     gives-up\n" in screen
     assert f"mend the cause, then: claimwork retry {bench.out}" in screen
 
     before = bench.reports()

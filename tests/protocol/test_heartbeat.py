@@ -107,7 +107,7 @@ def test_a_worker_that_cannot_beat_gives_up_before_its_peers_do(mount: tuple[Fs,
     def fail(op: str, args: tuple[object, ...]) -> None:
         raise OSError(errno.ESTALE, "injected")
 
-    fs.before = fail  # type: ignore[method-assign, assignment]
+    fs.before = fail  # type: ignore[method-assign]
     for _ in range(4):
         clock.advance(15.0)
         heartbeat.beat(RECORD)
@@ -216,14 +216,14 @@ def test_a_disturbance_of_mine_starts_anew(mount: tuple[Fs, str], layout: Layout
         elif disturbance == "failed read":
             raise OSError(errno.EIO, "injected")
 
-    fs.before = disturb  # type: ignore[method-assign, assignment]
+    fs.before = disturb  # type: ignore[method-assign]
     if disturbance == "stall":
         clock.advance(35.0)
     elif disturbance == "reset":
         watch.reset()
     else:
         watch.look(ALICE)
-    fs.before = lambda op, args: None  # type: ignore[method-assign, assignment]
+    fs.before = lambda op, args: None  # type: ignore[method-assign]
 
     assert before + look_each(watch, clock, 15.0, 6) == [False] * 10 + [True]
 
