@@ -284,7 +284,7 @@ def test_nobody_comes(tmp_path: Path) -> None:
 def test_codes_are_words(tmp_path: Path, code: str) -> None:
     """A code is part of a path: letters, digits and dashes. None at all means no pair."""
     if not code:
-        assert diagnose(str(tmp_path), SystemClock(), code).beat_lag_s is None
+        assert diagnose(str(tmp_path), SystemClock(), code).beat_lag is None
         return
     with pytest.raises(UsageError, match="not a code"):
         diagnose(str(tmp_path), SystemClock(), code)
