@@ -14,6 +14,7 @@ _NFS_TROUBLE = {
     "nocto": "what is opened may be stale, heartbeats too, so that living workers are taken for dead: leave it out",
 }
 _NFS_FACTS = {
+    "vers=3": "a listing taken in the tick of a change may stay old until the next one, and idle workers wait: v4 is better",
     "nolock": "OS locks hold on one host only; that is all they are used for",
     "local_lock=all": "OS locks hold on one host only; that is all they are used for",
     "local_lock=flock": "OS locks hold on one host only; that is all they are used for",

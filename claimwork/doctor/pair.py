@@ -23,6 +23,7 @@ from .finding import Finding, Weight
 _POLL_S = 0.002
 _ECHOES = 20
 _ECHOES_S = 5.0
+_CURE_S = 2.0
 _NAMES = 200
 _RACES: tuple[tuple[str, Weight], ...] = (
     ("link", Weight.UNFIT),
@@ -256,8 +257,17 @@ class Pair:
         self._received += 1
         name = str(self._received)
 
+        asked_at = self.clock.monotonic()
+
         def there() -> bool:
+            nonlocal asked_at
             try:
+                if self.clock.monotonic() - asked_at > _CURE_S:
+                    # Where times on a server are coarse, a listing taken in the tick of the last change stays old for ever;
+                    # a change of one's own makes this client look afresh.
+                    asked_at = self.clock.monotonic()
+                    self.fs.stage(f"{side}/.look", b"")
+                    self.fs.unlink(f"{side}/.look")
                 return name in self.fs.names(side)
             except FileNotFoundError:
                 self.fs.names(self.root)  # or a cache remembers for half a minute that it was not there

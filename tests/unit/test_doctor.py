@@ -205,6 +205,32 @@ def test_what_the_mount_table_tells(entry: MountEntry, verdict: str, words: str)
     assert bool(words) == bool(amiss)
 
 
+def test_old_listings_of_v3_are_told() -> None:
+    """They cost time and no results: a fact, not a fault."""
+    found = list(mount.examine(MountEntry("nfs", "s:/x", frozenset({"hard", "vers=3"}))))
+
+    (told,) = [each for each in found if "may stay old" in each.words]
+    assert (told.ok, told.weight) == (True, Weight.FACT)
+
+
+class OneNameAtATime(Shared):
+    """A second name cannot be opened, as with the kernel's SMB client and leases."""
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        if path.endswith("/public"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return super().read(path, limit_bytes)
+
+
+def test_a_second_name_that_cannot_be_read() -> None:
+    """Doctor and worker say the same, and it is no passing error."""
+    (finding,) = failing(OneNameAtATime(), probes.link)
+
+    assert (finding.weight, "by its second name (invalid argument)" in finding.words) == (Weight.UNFIT, True)
+    with pytest.raises(UnfitFilesystem, match="by its second name"):
+        refuse_unfit(OneNameAtATime(), "/root", "/root/probe")
+
+
 def test_a_worker_refuses_an_unfit_mount_in_the_same_words() -> None:
     """And cleans up."""
     fs = NoLinks()
@@ -250,6 +276,34 @@ def test_two_doctors_agree(tmp_path: Path) -> None:
     assert [each.probe for each in mine] == [each.probe for each in theirs]
     assert len(mine) == 11
     assert os.listdir(tmp_path) == []
+
+
+class OldListings(HookedFs):
+    """A client that lists a directory as it was until it changes it itself, as NFSv3 can when times are coarse."""
+
+    def __init__(self, inner: Fs) -> None:
+        super().__init__(inner)
+        self._shown: dict[str, list[str]] = {}
+
+    def names(self, path: str) -> list[str]:
+        if path.endswith(("/a", "/b")) and self._shown.get(path):
+            return self._shown[path]
+        return self._shown.setdefault(path, self.inner.names(path))
+
+    def unlink(self, path: str) -> None:
+        self.inner.unlink(path)
+        self._shown.pop(os.path.dirname(path), None)
+
+
+def test_a_listing_that_stays_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two doctors on NFSv3 waited for each other for ever: whoever waits changes the directory, and then sees."""
+    monkeypatch.setattr(pair, "_CURE_S", 0.02)
+    real = PosixFs(str(tmp_path))
+
+    mine, theirs = both(tmp_path, real, OldListings(real))
+
+    assert [each.probe for each in mine] == [each.probe for each in theirs]
+    assert len(mine) == 11
 
 
 class Grabbing(HookedFs):

@@ -117,8 +117,10 @@ def _server_of(species: Species, lair: Path) -> type[Server]:
 
     class _Keeper(Server):
         memory_mb = species.memory_mb
+        disk_kb = 256 * 1024  # some daemons keep a part of it free
 
         def serve(self) -> None:
+            self.guest.run("@modules", *species.modules)
             self.guest.shell(_filled(species.serve, lair), limit_s=120.0)
 
     return _Keeper

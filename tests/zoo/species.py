@@ -76,7 +76,14 @@ _SMB_CONF = """\
   guest ok = yes
   force user = root
 """
+_SMB_MODULES = (  # with what the client looks for by name, since no modprobe runs in a guest
+    *("cmac", "hmac", "md5", "sha512_generic", "sha256_generic", "aes_generic"),
+    *("ccm", "gcm", "ghash_generic", "ctr", "ecb", "cifs"),
+)
 _SMBD = f"mkdir -p /run/samba/ncalrpc; cat >/run/samba/smb.conf <<'END'\n{_SMB_CONF}END\nsmbd -D -s /run/samba/smb.conf"
+_WRITABLE_TMP = (  # with what is there: this checkout may be
+    "mkdir -p /run/upper /run/aside; mount -t overlay -o lowerdir=/tmp,upperdir=/run/upper,workdir=/run/aside none /tmp"
+)
 _GANESHA_CONF = """\
 NFS_CORE_PARAM { Protocols = 4; Bind_addr = 0.0.0.0; }
 NFSv4 { Lease_Lifetime = 10; Grace_Period = 10; RecoveryBackend = fs; RecoveryRoot = "/run/ganesha"; }
@@ -85,19 +92,19 @@ EXPORT { Export_Id = 1; Path = /run/disk; Pseudo = /zoo; Access_Type = RW; Squas
 LOG { Default_Log_Level = EVENT; }
 """
 _GANESHA = (
-    "mount -t tmpfs none /tmp; rpcbind; mkdir -p /run/ganesha; cat >/run/ganesha/conf <<'END'\n"
+    f"{_WRITABLE_TMP}; rpcbind; mkdir -p /run/ganesha; cat >/run/ganesha/conf <<'END'\n"
     + _GANESHA_CONF
     + "END\nganesha.nfsd -f /run/ganesha/conf -L /run/ganesha/log -p /run/ganesha/pid"
 )
-_WRITABLE_LOG = "mount -t tmpfs none /var/log; mkdir -p /var/log/glusterfs"
+_WRITABLE_LOG = f"mount -t tmpfs none /var/log; mkdir -p /var/log/glusterfs; {_WRITABLE_TMP}"
 _GLUSTER = f"""\
 {_WRITABLE_LOG}
 mount -t tmpfs none /var/lib/glusterd
-mount -t tmpfs none /tmp
 echo 1 >/proc/sys/net/ipv4/ip_forward
 glusterd
 for _ in $(seq 60); do gluster --mode=script volume info >/dev/null 2>&1 && break; sleep 1; done
 gluster --mode=script volume create zoo 10.7.1.1:{_DISK}/brick force
+gluster --mode=script volume set zoo storage.reserve 0
 gluster --mode=script volume start zoo"""
 
 
@@ -105,6 +112,19 @@ def _kernel_nfs(version: str) -> Species:
     point = _DISK if version == "3" else "/"
     mount = f"mount -t nfs -o vers={version},hard {{server}}:{point} {SHARE}"
     return Species(f"nfs{version}", f"NFSv{version}, the kernel's server", mount, is_shared=True)
+
+
+def _smb(name: str, words: str, options: str) -> Species:
+    return Species(
+        name,
+        f"SMB 3.1.1, Samba and the kernel's client, {words}",
+        f"mount -t cifs -o vers=3.1.1,guest,uid=0{options} //{{server}}/zoo {SHARE}",
+        serve=_SMBD,
+        programs=("smbd", "mount.cifs"),
+        packages=("samba", "cifs-utils"),
+        modules=_SMB_MODULES,
+        is_shared=True,
+    )
 
 
 _ALL = (
@@ -157,7 +177,7 @@ _ALL = (
         "mkfs.vfat {lair}/disk.image",
         programs=("mkfs.vfat",),
         packages=("dosfstools",),
-        modules=("loop", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii", "nls_utf8"),
+        modules=("loop", "vfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"),
         survives=True,
     ),
     Species(
@@ -178,16 +198,17 @@ _ALL = (
         serve=_GANESHA,
         programs=("ganesha.nfsd",),
         packages=("nfs-ganesha", "nfs-ganesha-vfs"),
+        modules=("overlay",),
         is_shared=True,
     ),
     Species(
         "gluster",
         "GlusterFS, one brick on ext4",
-        f"{_WRITABLE_LOG}; ip route replace 10.7.1.0/24 via {{server}} || true; mount -t glusterfs 10.7.1.1:/zoo {SHARE}",
+        f"{_WRITABLE_LOG}; ip route add 10.7.1.0/24 via {{server}} 2>/dev/null || true; mount -t glusterfs 10.7.1.1:/zoo {SHARE}",
         serve=_GLUSTER,
         programs=("glusterd", "gluster", "mount.glusterfs"),
         packages=("glusterfs-server", "glusterfs-client"),
-        modules=("fuse",),
+        modules=("fuse", "overlay"),
         is_shared=True,
         memory_mb=768,
     ),
@@ -203,29 +224,8 @@ _ALL = (
         ("fuse",),
         is_shared=True,
     ),
-    Species(
-        "smb",
-        "SMB 3.1.1, Samba and the kernel's client",
-        f"mount -t cifs -o vers=3.1.1,guest,uid=0 //{{server}}/zoo {SHARE}",
-        serve=_SMBD,
-        programs=("smbd", "mount.cifs"),
-        packages=("samba", "cifs-utils"),
-        modules=(
-            "cmac",
-            "hmac",
-            "md5",
-            "sha512_generic",
-            "sha256_generic",
-            "aes_generic",
-            "ccm",
-            "gcm",
-            "ghash_generic",
-            "ctr",
-            "ecb",
-            "cifs",
-        ),
-        is_shared=True,
-    ),
+    _smb("smb", "default options", ""),
+    _smb("smb-nolease", "nolease", ",nolease"),
 )
 SPECIES = {each.name: each for each in _ALL}
 QUICK = ("tmpfs", "ext4", "xfs", "btrfs", "overlay")

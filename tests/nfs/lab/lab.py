@@ -35,8 +35,7 @@ FLAVOURS = {
 DISK = "/run/disk"
 _PREFIX = "claimwork-nfs-"
 _FILLER = f"{DISK}/filler"
-_DISK_KB = 64 * 1024
-_CLIENT_MB = 256
+_CLIENT_MB = 384
 _LEASE_S = 10  # the shortest that nfsd takes: a client that is gone for longer loses its locks
 _LOCKD_S = 3  # as short for v3
 
@@ -101,6 +100,7 @@ class Server:
     """The server: `guest` is its machine, on which the share is the local directory `DISK`."""
 
     memory_mb = 320
+    disk_kb = 64 * 1024
 
     def __init__(self, clients: Iterable[Client], directory: Path) -> None:
         self._clients = list(clients)
@@ -120,7 +120,7 @@ class Server:
     def set_up(self) -> None:
         """An empty disk, exported."""
         self.guest.wait_until_ready()
-        self.guest.run("@modules", f"brd rd_nr=1 rd_size={_DISK_KB}")
+        self.guest.run("@modules", f"brd rd_nr=1 rd_size={self.disk_kb}")
         self.guest.shell(
             f"{_network('server', [f'10.7.{each.number}.1' for each in self._clients])};"
             "mkfs.ext4 -q -b 4096 -m 0 -N 40000 -J size=4 -E nodiscard /dev/ram0 >/dev/null 2>&1;"
