@@ -9,7 +9,7 @@ was lost is decided by the callers in `claims` and `results`, so that the simula
 - names() opens the directory afresh each time (network mounts: `listing`): the only look-up that NFS answers truthfully at
   once. A single name asked for too early stays ENOENT for up to a minute for inode(), read() and rename's source.
   Absence proves nothing.
-- link and the exclusive open are answered by the server: of many racers exactly one wins.
+- link is answered by the server: of many racers exactly one wins. (Nothing here relies on O_EXCL: on NFSv4.1 we saw two win.)
 
 Paths are str with undecodable bytes as surrogate escapes; they are encoded as UTF-8 whatever the locale says.
 """

@@ -51,7 +51,9 @@ class Heartbeat:
         self._inode = self._fs.inode(self._path)
         self.last_at = self._clock.monotonic()
         # in this order: whoever is in no grave, and was, has been swept, and its stage went first
-        if record.worker in graves(self._fs, self._layout) or not _exists(self._fs, self._layout.stage_of(record.worker)):
+        if record.worker in graves(self._fs, self._layout) or not _exists(
+            self._fs, self._layout.stage_of(record.worker)
+        ):
             raise Fenced("peers took this worker for dead before it had begun")
 
     def due_in(self) -> float:

@@ -170,6 +170,8 @@ def doctor(directory: str, pair: str, pair_wait: float, *, as_json: bool) -> Exi
             "claims": found.claims,
             "patience_s": found.patience_s,
             "paired": bool(pair),
+            "listing_lag": None if found.listing_lag is None else asdict(found.listing_lag),
+            "heartbeat_lag": None if found.beat_lag is None else asdict(found.beat_lag),
             "findings": [asdict(each) for each in found.findings],
         }
         sys.stdout.write(json.dumps(document) + "\n")

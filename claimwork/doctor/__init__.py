@@ -15,7 +15,7 @@ from ..errors import UnfitFilesystem, UsageError, mount_fault
 from ..fs import Fs, MountEntry, PosixFs, mount_entry
 from . import mount, probes
 from .finding import Finding, Weight
-from .pair import Pair
+from .pair import Lag, Pair
 
 _CODE_MAX = 40
 
@@ -29,7 +29,8 @@ class Diagnosis:
     directory: str
     entry: MountEntry
     findings: tuple[Finding, ...]
-    beat_lag_s: float | None = None  # of a pair
+    listing_lag: Lag | None = None  # of a pair
+    beat_lag: Lag | None = None
 
     def failed(self, weight: Weight) -> list[Finding]:
         """Findings of this weight that are not as they should be."""
@@ -50,7 +51,7 @@ class Diagnosis:
     @property
     def patience_s(self) -> float:
         """What `--patience`, T, should be: five beats, and twenty times as long as a beat takes to be seen."""
-        return max(policy.PATIENCE_S, math.ceil(20 * (self.beat_lag_s or 0.0)))
+        return max(policy.PATIENCE_S, math.ceil(20 * self.beat_lag.most_s) if self.beat_lag else 0)
 
     @property
     def words(self) -> str:
@@ -69,7 +70,7 @@ def diagnose(directory: str, clock: Clock, pair: str = "", wait_s: float = 300.0
         raise UsageError(f"--pair {pair!r} is not a code of letters, digits and dashes, up to {_CODE_MAX} of them")
     entry, fs = mount_entry(directory), PosixFs(directory, clock)
     findings = list(mount.examine(entry))
-    beat_lag_s = None
+    listing_lag = beat_lag = None
     try:
         root = f"{directory.rstrip('/')}/.claimwork-probe-{secrets.token_hex(8)}"
         fs.mkdir(root)
@@ -81,10 +82,10 @@ def diagnose(directory: str, clock: Clock, pair: str = "", wait_s: float = 300.0
             both = Pair(fs, f"{directory.rstrip('/')}/.claimwork-pair-{pair}", clock, wait_s)
             both.meet()
             findings += both.examine()
-            beat_lag_s = both.beat_lag_s
+            listing_lag, beat_lag = both.listing_lag, both.beat_lag
     except OSError as error:
         raise mount_fault(error, directory) from error
-    return Diagnosis(directory, entry, tuple(findings), beat_lag_s)
+    return Diagnosis(directory, entry, tuple(findings), listing_lag, beat_lag)
 
 
 def refuse_unfit(fs: Fs, out: str, root: str) -> None:

@@ -44,7 +44,16 @@ def link(fs: Fs, root: str) -> Iterator[Finding]:
         replaced = True
     except FileExistsError:
         replaced = False
-    if replaced or fs.read(f"{root}/public", 10) != b"mine":
+    try:
+        found = fs.read(f"{root}/public", 10)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # the kernel's SMB client asks for both names with one lease key, and Samba refuses that
+        words = f"a file cannot be read by its second name ({os.strerror(error.errno or 0).lower()})"
+        yield Finding("link", False, words, Weight.UNFIT)
+        return
+    if replaced or found != b"mine":
         yield Finding("link", False, "a second link replaced the first: results could be lost", Weight.UNFIT)
     elif fs.inode(f"{root}/mine") != fs.inode(f"{root}/public"):
         words = "two names of one file have different inode numbers: lost replies cannot be told from lost races"

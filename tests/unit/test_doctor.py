@@ -205,6 +205,24 @@ def test_what_the_mount_table_tells(entry: MountEntry, verdict: str, words: str)
     assert bool(words) == bool(amiss)
 
 
+class OneNameAtATime(Shared):
+    """A second name cannot be opened, as with the kernel's SMB client and leases."""
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        if path.endswith("/public"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return super().read(path, limit_bytes)
+
+
+def test_a_second_name_that_cannot_be_read() -> None:
+    """Doctor and worker say the same, and it is no passing error."""
+    (finding,) = failing(OneNameAtATime(), probes.link)
+
+    assert (finding.weight, "by its second name (invalid argument)" in finding.words) == (Weight.UNFIT, True)
+    with pytest.raises(UnfitFilesystem, match="by its second name"):
+        refuse_unfit(OneNameAtATime(), "/root", "/root/probe")
+
+
 def test_a_worker_refuses_an_unfit_mount_in_the_same_words() -> None:
     """And cleans up."""
     fs = NoLinks()
@@ -284,7 +302,7 @@ def test_nobody_comes(tmp_path: Path) -> None:
 def test_codes_are_words(tmp_path: Path, code: str) -> None:
     """A code is part of a path: letters, digits and dashes. None at all means no pair."""
     if not code:
-        assert diagnose(str(tmp_path), SystemClock(), code).beat_lag_s is None
+        assert diagnose(str(tmp_path), SystemClock(), code).beat_lag is None
         return
     with pytest.raises(UsageError, match="not a code"):
         diagnose(str(tmp_path), SystemClock(), code)

@@ -231,10 +231,12 @@ class Agent:
                 self._selector.register(pipe, selectors.EVENT_READ, lambda fd, child=child: self._pass_on(child, fd))
             self._tell(of=child.number, pid=child.pid)
         else:
-            try:
-                os.killpg(request["pid"], request["signal"])
-            except ProcessLookupError:
-                pass
+            for kill in (os.killpg, os.kill):  # one that was started just now has no group yet
+                try:
+                    kill(request["pid"], request["signal"])
+                    break
+                except ProcessLookupError:
+                    pass
 
     def _pass_on(self, child: Child, fd: int) -> None:
         """What a child says; a pipe that is closed or has no more is let go."""

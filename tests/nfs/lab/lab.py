@@ -35,9 +35,7 @@ FLAVOURS = {
 DISK = "/run/disk"
 _PREFIX = "claimwork-nfs-"
 _FILLER = f"{DISK}/filler"
-_DISK_KB = 64 * 1024
-_CLIENT_MB = 256
-_SERVER_MB = 320
+_CLIENT_MB = 384
 _LEASE_S = 10  # the shortest that nfsd takes: a client that is gone for longer loses its locks
 _LOCKD_S = 3  # as short for v3
 
@@ -101,6 +99,9 @@ class Client:
 class Server:
     """The server: `guest` is its machine, on which the share is the local directory `DISK`."""
 
+    memory_mb = 320
+    disk_kb = 64 * 1024
+
     def __init__(self, clients: Iterable[Client], directory: Path) -> None:
         self._clients = list(clients)
         self._directory = directory
@@ -110,7 +111,7 @@ class Server:
         """Begin to boot; `set_up` waits for the end of it."""
         self._is_serving = True
         self._is_full = False
-        self.guest = Guest("server", [each.cable.server_end for each in self._clients], self._directory, _SERVER_MB)
+        self.guest = Guest("server", [each.cable.server_end for each in self._clients], self._directory, self.memory_mb)
 
     def kill(self) -> None:
         """Power loss. The disk is gone with it."""
@@ -118,16 +119,23 @@ class Server:
 
     def set_up(self) -> None:
         """An empty disk, exported."""
+        self.guest.wait_until_ready()
+        self.guest.run("@modules", f"brd rd_nr=1 rd_size={self.disk_kb}")
+        self.guest.shell(
+            f"{_network('server', [f'10.7.{each.number}.1' for each in self._clients])};"
+            "mkfs.ext4 -q -b 4096 -m 0 -N 40000 -J size=4 -E nodiscard /dev/ram0 >/dev/null 2>&1;"
+            f"mkdir {DISK}; mount -t ext4 /dev/ram0 {DISK}; rmdir {DISK}/lost+found; chmod 1777 {DISK}"
+        )
+        self.serve()
+
+    def serve(self) -> None:
+        """Export the disk."""
         guest = self.guest
-        guest.wait_until_ready()
-        locking = f"lockd nlm_timeout={_LOCKD_S} nlm_grace_period={_LOCKD_S}"
-        guest.run("@modules", locking, "nfsd", f"brd rd_nr=1 rd_size={_DISK_KB}")
+        guest.run("@modules", f"lockd nlm_timeout={_LOCKD_S} nlm_grace_period={_LOCKD_S}", "nfsd")
         guest.run("@mount", "nfsd", "/proc/fs/nfsd", "nfsd")
         guest.run("@mount", "rpc_pipefs", "/run/rpc_pipefs", "rpc_pipefs")
         guest.shell(
-            f"{_network('server', [f'10.7.{each.number}.1' for each in self._clients])}; {_LOCKING};"
-            "mkfs.ext4 -q -b 4096 -m 0 -N 40000 -J size=4 -E nodiscard /dev/ram0 >/dev/null 2>&1;"
-            f"mkdir {DISK}; mount -t ext4 /dev/ram0 {DISK}; rmdir {DISK}/lost+found; chmod 1777 {DISK};"
+            f"{_LOCKING};"
             "touch /var/lib/nfs/etab /var/lib/nfs/rmtab; nfsdcld; rpc.mountd;"  # nfsdcld: who may reclaim after a restart
             f"exportfs -i -o rw,sync,no_root_squash,no_subtree_check,insecure,fsid=0 '*:{DISK}'; {_START};"
             "echo Y >/proc/fs/lockd/nlm_end_grace"  # nobody has a lock to reclaim yet
@@ -162,10 +170,11 @@ class Server:
 
 
 class Lab:
-    """See the module. Boots when entered; *clients* is their number."""
+    """See the module. Boots when entered; *clients* is their number, *server* another kind of one."""
 
-    def __init__(self, clients: int = 3) -> None:
+    def __init__(self, clients: int = 3, server: type[Server] = Server) -> None:
         self._count = clients
+        self._server = server
         self.clients: list[Client] = []
 
     def __enter__(self) -> Lab:
@@ -178,7 +187,7 @@ class Lab:
                 client = Client(number, directory)
                 undo.callback(client.close)
                 self.clients.append(client)
-            self.server = Server(self.clients, directory)
+            self.server = self._server(self.clients, directory)
             undo.callback(self.server.kill)
             at_once([self.server.set_up, *(client.set_up for client in self.clients)], lambda set_up: set_up())
             self._undo = undo.pop_all()

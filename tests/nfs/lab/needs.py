@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,23 +22,23 @@ _POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package start
 _START_NOTHING = "#!/bin/sh\nexit 101\n"
 
 
-def missing() -> str:
-    """What is missing, in one line that says how to get it; empty when the lab can run."""
+def missing(more: Sequence[str] = ()) -> str:
+    """What is missing, in one line that says how to get it; empty when the lab can run, with the programs *more* as well."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the NFS lab needs Linux on x86_64"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    absent = [each for each in _PROGRAMS if shutil.which(each, path=path) is None]
+    absent = [each for each in (*_PROGRAMS, *more) if shutil.which(each, path=path) is None]
     return f"the NFS lab needs {', '.join(absent)}; as root on Debian: scripts/nfs-lab install" if absent else ""
 
 
-def install() -> None:
-    """Install what is missing; no service is started. Raises LabError when this machine cannot."""
-    if not missing():
+def install(more: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
+    """Install what is missing, *packages* for the programs *more*; no service is started. Raises LabError when it cannot."""
+    if not missing(more):
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise LabError(missing())
+        raise LabError(missing(more))
     with _no_services():
-        for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES, *packages]):
             done = subprocess.run(
                 ["apt-get", "-qq", *words],
                 env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
@@ -48,9 +48,9 @@ def install() -> None:
                 check=False,
             )
             if done.returncode:
-                raise LabError(f"apt-get {words[0]} failed: {done.stderr.strip().splitlines()[-1:]}; {missing()}")
-    if missing():
-        raise LabError(missing())
+                raise LabError(f"apt-get {words[0]} failed: {done.stderr.strip().splitlines()[-1:]}; {missing(more)}")
+    if missing(more):
+        raise LabError(missing(more))
 
 
 @contextmanager
