@@ -129,11 +129,9 @@ class SmallJob(World):
         if missing:
             raise Violation(f"one fault was charged to {missing}")
         report = check(self.server, self.layout, clock=ManualClock())
-        # who creates a job has no record yet: what it had staged when it died stays until somebody repairs
-        findings = [each for each in report.findings if each.code != "stray-stage"]
-        if findings or not report.complete:
-            raise Violation(f"claimwork check: {[(each.code, each.path, each.what) for each in findings]}")
-        if report.findings:
+        if not (report.clean and report.complete):
+            raise Violation(f"claimwork check: {[(each.code, each.path, each.what) for each in report.findings]}")
+        if report.findings:  # who creates a job has no record yet: what it had staged when it died stays until a repair
             check(self.server, self.layout, clock=ManualClock(), repair=True)
             left = check(self.server, self.layout, clock=ManualClock()).findings
             if left:

@@ -1,8 +1,9 @@
 """Real processes on a real filesystem, struck by strace at a chosen system call.
 
 A clean run tells which calls change something below OUT. Then one run for each of them: the process is killed just before
-it; or a child stands still just after it, and dies with its worker; or the call is answered with an error. Afterwards a fresh worker must complete the job, `claimwork check` must find
-nothing, and summary.json and all results must be those of an undisturbed run, byte for byte.
+it; or a child stands still just after it, and dies with its worker; or the call is answered with an error; or everybody loses
+the disk just after it (power_cut.py). Afterwards a fresh worker must complete the job, `claimwork check` must find nothing,
+and summary.json and all results must be those of an undisturbed run, byte for byte.
 
 strace counts the calls of each name in each process. So that exactly one process is struck, the worker and its first child
 both wait at their birth until strace is attached to the one that is meant; whoever comes later runs undisturbed.
@@ -44,10 +45,11 @@ CALLS = (
 )
 ERRORS = ("EIO", "ENOSPC", "ESTALE", "EINTR")
 FAULTS = ("KILL", "KILL ALL", *ERRORS)
+POWER_FAULTS = ("POWER", "POWER LOG")  # see power_cut.py
 COMMANDS = ("plan", "worker", "reduce")
 ENDS = (*(code for code in Exit if code != Exit.UNEXPECTED), -signal.SIGKILL)  # how a command that was struck may end
 LIMIT_S = 60.0
-_INJECTED = {"KILL": "signal=KILL", "KILL ALL": "signal=STOP"}  # how strace does it; the others are errors
+_INJECTED = {"KILL": "signal=KILL"} | dict.fromkeys(("KILL ALL", *POWER_FAULTS), "signal=STOP")  # the others are errors
 _CALL = re.compile(r"^(\d+) +([a-z0-9]+)\((.*)$")
 
 
@@ -77,13 +79,13 @@ class Tally:
 
     def row(self, command: str, claims: str, filesystem: str) -> list[str | int]:
         """What `table` shows of it."""
-        struck = [self.struck[fault] for fault in FAULTS]
+        struck = [self.struck[fault] for fault in (*FAULTS, *POWER_FAULTS)]
         missed = self.tried - self.struck.total()
         minutes = f"{(time.monotonic() - self.began_at) / 60:.1f}"
         return [command, claims, filesystem, self.calls, *struck, missed, self.strays, len(self.violations), minutes]
 
 
-HEADINGS = ("command", "claims", "on", "calls", *FAULTS, "missed", "stray stages", "violations", "min")
+HEADINGS = ("command", "claims", "on", "calls", *FAULTS, *POWER_FAULTS, "missed", "stray stages", "violations", "min")
 
 
 class Zygote:
@@ -189,19 +191,25 @@ def _be_command(main: Callable[[], None], args: list[str], worker_gate: int, chi
 class Sweep:
     """One command on one filesystem. *root* gets IN, OUT and what OUT is before each run."""
 
+    more_options: tuple[str, ...] = ()  # of `plan`
+
     def __init__(self, zygote: Zygote, root: Path, command: str, claims: str) -> None:
         self.zygote = zygote
         self.root = root
-        self.out = root / "out"
+        self.out = self.place_out()
         self.before = root / "before"
         self.inputs = root / "in"
         self.tally = Tally()
         self.command = command
-        self._options = ["--quiet", "--backoff", "0", "--claims", claims]
+        self._options = ["--quiet", "--backoff", "0", "--claims", claims, *self.more_options]
         self.inputs.mkdir()
         for name in ("one", "two", "three"):
             (self.inputs / name).write_text(f"some words in file {name}\n" * len(name))
         self._prepare()
+
+    def place_out(self) -> Path:
+        """Where OUT is."""
+        return self.root / "out"
 
     @property
     def _args(self) -> list[str]:
@@ -218,7 +226,7 @@ class Sweep:
         plan = ["plan", str(self.inputs), str(self.out), *self._options]
         self._succeed(*plan)
         if self.command == "worker":
-            self.out.rename(self.before)
+            shutil.move(self.out, self.before)
             shutil.copytree(self.before, self.out)
         self._complete()
         self.published = self._published()
@@ -228,7 +236,7 @@ class Sweep:
             (self.out / "summary.json").unlink()
             for each in (self.out / ".claimwork" / "summary").iterdir():
                 each.unlink()
-            self.out.rename(self.before)
+            shutil.move(self.out, self.before)
 
     def _succeed(self, *args: str) -> None:
         code = self.zygote.run(*args)
@@ -239,6 +247,7 @@ class Sweep:
         self._succeed("worker", str(self.inputs), str(self.out), "--slots", "1", *self._options)
 
     def _reset(self) -> None:
+        """OUT is as the command finds it."""
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(self.before, self.out)
 
@@ -281,7 +290,7 @@ class Sweep:
         options = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{how}:when={point.number}"]
         with self._traced(struck_pid, options) as log:
             self.zygote.open(pid, child=point.in_child)
-            if point.fault == "KILL ALL":
+            if how == "signal=STOP":
                 self._kill_when_stopped(pid, log)
             code = self._wait_for_the_end(pid)
         self.tally.tried += 1
@@ -289,6 +298,7 @@ class Sweep:
         try:
             if code not in ENDS:
                 raise AssertionError(f"the command ended with {code}")
+            self._look_at_what_is_left()
             self._recover()
         except (AssertionError, OSError) as error:
             self.tally.violations.append(f"{self.command}: {point}: {error}")
@@ -309,9 +319,10 @@ class Sweep:
         return int(found[0])
 
     def _kill_when_stopped(self, pid: int, log: Path) -> None:
-        """Kill a worker as soon as its child stands still; the child dies with it. Not, if it ends without that."""
+        """Kill a worker as soon as it or its child stands still; the child dies with it. Not, if it ends without that."""
         while _runs(pid):
             if "--- stopped by SIGSTOP" in log.read_text(errors="replace"):
+                self._cut_power()
                 os.kill(pid, signal.SIGKILL)
                 return
             time.sleep(0.005)
@@ -327,13 +338,18 @@ class Sweep:
         self.zygote.wait(pid)
         return None
 
+    def _cut_power(self) -> None:
+        """Nothing, here."""
+
+    def _look_at_what_is_left(self) -> None:
+        """What must hold before anybody has done anything; nothing, for whoever kept the disk."""
+
     def _recover(self) -> None:
         self._complete()
         fs, layout = PosixFs(str(self.out)), Layout(str(self.out))
         report = check(fs, layout, clock=ManualClock())
-        findings = [each for each in report.findings if each.code != "stray-stage"]
-        if findings or not report.complete:
-            raise AssertionError(f"claimwork check: {findings}")
+        if not (report.clean and report.complete):
+            raise AssertionError(f"claimwork check: {report.findings}")
         if report.findings:  # of who died before it had a record
             self.tally.strays += 1
             check(fs, layout, repair=True, clock=ManualClock())

@@ -9,22 +9,14 @@ from random import Random
 
 import pytest
 
-from claimwork import records
 from claimwork.check import check
-from claimwork.errors import NotAJob, RecordError
-from claimwork.fs import digest_of
-from claimwork.job import open_job
-from claimwork.names import parse_number, parse_range
-from claimwork.plan_log import PlanLog
-from claimwork.records import Outcome, Segment
-from claimwork.results import Places, read_done
 from claimwork.testing import ManualClock
 from tests.crash.power import Disk
+from tests.crash.reported import LIMIT_BYTES, what_is_amiss
 from tests.crash.small_job import SmallJob
 from tests.simulation.simulator import OUT, Host, Violation
 
 INPUTS = ["ok0", "bad1", "ok2"]  # one that fails at each attempt, so that a report is settled as well
-LIMIT_BYTES = 1 << 20
 
 
 class PoweredJob(SmallJob):
@@ -72,41 +64,8 @@ class PoweredJob(SmallJob):
             if self.server.read(path, LIMIT_BYTES) != data:
                 raise Violation(f"{path} is torn")
             self.server.published[path] = (data, inode)
-        try:
-            job = open_job(self.server, self.layout)
-        except NotAJob as error:
-            raise Violation(f"job.json is torn: {error}") from error
-        if self.server.inode(self.layout.summary_json) is not None:
-            records.loads(self.server.read(self.layout.summary_json, LIMIT_BYTES), "summary.json")
-        if job is not None and self.server.inode(self.layout.done) is not None:
-            for name in self.server.names(self.layout.done):
-                number = parse_number(name)
-                assert number is not None
-                for each in self.server.names(self.layout.done_of(number)):
-                    self._look_at_done(number, parse_range(each))
-
-    def _look_at_done(self, number: int, where: tuple[int, int] | None) -> None:
-        assert where is not None
-        try:
-            done = read_done(self.server, self.layout, number, *where)
-            segment = PlanLog(self.server, self.layout).read(number)
-        except (RecordError, FileNotFoundError) as error:
-            raise Violation(f"done record {number} {where}: {error}") from error
-        assert isinstance(segment, Segment)
-        for index, outcome in enumerate(done.outcomes, done.lo):
-            places = Places.of(self.layout, self.job, number, index, segment.inputs[index])
-            self._look_at_outcome(outcome, places)
-
-    def _look_at_outcome(self, outcome: Outcome, places: Places) -> None:
-        path = places.result if outcome.ok else places.quarantine
-        try:
-            data = self.server.read(path, LIMIT_BYTES)
-        except FileNotFoundError:
-            raise Violation(f"{path} was reported done and is gone") from None
-        if outcome.ok and (len(data), digest_of(data)) != (outcome.size_bytes, outcome.digest):
-            raise Violation(f"{path} is not what was reported done")
-        if not outcome.ok and records.parse_quarantine(data, path, self.job.id) is None:
-            raise Violation(f"{path} is torn")
+        for each in what_is_amiss(self.server, self.layout):
+            raise Violation(each)
 
 
 def empty(_data: bytes) -> bytes:

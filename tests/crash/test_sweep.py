@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from claimwork.fs import filesystem_kind
-from tests.crash.sweep import COMMANDS, Sweep, Zygote, spread
+from tests.crash import power_cut
+from tests.crash.sweep import COMMANDS, POWER_FAULTS, Point, Sweep, Zygote, spread
 
 IS_FULL = os.environ.get("CRASH_SWEEP") == "full"
 SAMPLE = {"plan": 14, "worker": 22, "reduce": 8}
+POWER_SAMPLE = {"plan": 3, "worker": 6, "reduce": 2}
 
 pytestmark = pytest.mark.strace
 
@@ -46,6 +48,36 @@ def test_a_command_is_struck_at_its_calls(
         zygote.close()
 
     record_property("crash sweep", sweep.tally.row(command, claims, filesystem_kind(str(root))))
+    assert not sweep.tally.violations, "\n".join(sweep.tally.violations)
+    missed = sweep.tally.tried - sweep.tally.struck.total()  # two runs are not alike call for call
+    assert missed <= 1 + sweep.tally.tried * 0.1
+
+
+@pytest.mark.parametrize("claims", ["rename", "marker"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_disk_loses_its_power_under_a_command(
+    tmp_path: Path, command: str, claims: str, record_property: Callable[[str, object], None]
+) -> None:
+    """After whichever call: what was reported done is there and whole, and a fresh worker publishes the same."""
+    if why_not := power_cut.why_not():
+        if os.environ.get("CI") == "true":
+            pytest.fail(why_not)
+        pytest.skip(why_not)
+    zygote = Zygote(tmp_path / "zygote.log")
+    try:
+        sweep = power_cut.PoweredSweep(zygote, tmp_path, command, claims)
+        try:
+            for fault in POWER_FAULTS:
+                points = sweep.points((fault,))
+                at_the_end = Point(fault, power_cut.AT_THE_END, 1, in_child=False)
+                for point in [*(points if IS_FULL else spread(points, POWER_SAMPLE[command])), at_the_end]:
+                    sweep.strike(point)
+        finally:
+            sweep.close()
+    finally:
+        zygote.close()
+
+    record_property("crash sweep", sweep.tally.row(command, claims, "ext4 without power"))
     assert not sweep.tally.violations, "\n".join(sweep.tally.violations)
     missed = sweep.tally.tried - sweep.tally.struck.total()  # two runs are not alike call for call
     assert missed <= 1 + sweep.tally.tried * 0.1
