@@ -63,7 +63,7 @@ def _notes(snapshot: Snapshot) -> Iterator[str]:
     counts = (
         (snapshot.lost, "workers lost"),
         (snapshot.reclaimed, "tickets reclaimed"),
-        (snapshot.fenced, "duplicates fenced"),
+        (snapshot.fenced, "workers fenced"),
     )
     if any(count for count, _ in counts):
         yield ", ".join(f"{count} {words}" for count, words in counts if count)
