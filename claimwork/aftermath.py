@@ -113,7 +113,7 @@ class Aftermath:
         assert report is not None
         self.tally.done += report.done
         self.tally.done_bytes += report.done_bytes
-        self.tally.effort += Effort.of(report.ran)
+        self.tally.effort += report.effort
         if report.done > report.adopted:
             self.blame.succeeded()
         shed = ticket.name in self.shedding

@@ -10,11 +10,12 @@ import errno
 import os
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 from . import policy
 from .clock import Clock
+from .effort import Effort
 from .errors import RecordError, WorkerFault, is_mount_errno, mount_fault
 from .fs import Fs, digest_of, encode_path
 from .layout import Layout
@@ -60,7 +61,7 @@ class Progress(Protocol):
 class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
-    ``ran`` has the bytes and seconds of each input that came to a result here.
+    ``effort`` is that of the inputs that came to a result here.
     """
 
     stopped_at: int
@@ -68,7 +69,18 @@ class MapReport:
     done_bytes: int = 0
     adopted: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
-    ran: list[tuple[int, float]] = field(default_factory=list, compare=False)
+    effort: Effort = field(default_factory=Effort, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the pipe to the worker: nothing in it grows with the inputs that went well."""
+        failures = [(asdict(failure), final) for failure, final in self.failures]
+        return {**vars(self), "failures": failures, "effort": self.effort.to_json()}
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> MapReport:
+        """Inverse of `to_json`."""
+        failures = [(Failure(**failure), final) for failure, final in body["failures"]]
+        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"])})
 
 
 @dataclass
@@ -77,7 +89,7 @@ class _Pending:
     places: Places
     staged: str
     outcome: Outcome
-    ran: Ran | None = None
+    ran: Ran
 
 
 class Mapper:
@@ -129,12 +141,13 @@ class Mapper:
         report = MapReport(stopped_at=ticket.hi)
         outcomes: dict[int, Outcome] = {}
         pending: list[_Pending] = []
+        ran: list[tuple[int, float]] = []
         first_pending_at = 0.0
         for index in range(ticket.lo, min(ticket.hi, len(segment.inputs))):  # a ticket is a name: it may be made up
             if index >= self._progress.stops_at():
                 report.stopped_at = index
                 break
-            if any(lo <= index < hi for lo, hi in covered):
+            if covered and any(lo <= index < hi for lo, hi in covered):
                 continue
             each = segment.inputs[index]
             places = Places.of(self._layout, self._job, ticket.segment, index, each)
@@ -150,20 +163,20 @@ class Mapper:
                     self._made |= places.directories(ok=known.ok)  # who published it may not have flushed its name
                     continue
             self._progress.begin(index)
-            began_at, started = self._clock.time(), self._clock.monotonic()
             item = self._attempt(ticket, index, each, places, report)
             self._progress.end()
             if item is None:
                 continue
+            took_s = item.ran.took_s
+            ran.append((each.size_bytes, took_s))
             now = self._clock.monotonic()
-            item.ran = Ran(began_at, now - started, each.size_bytes)
-            report.ran.append((each.size_bytes, round(now - started, 6)))
+            if not pending:
+                first_pending_at = now - took_s
             pending.append(item)
-            if len(pending) == 1:
-                first_pending_at = started
             if now - first_pending_at >= policy.PUBLISH_GROUP_S or len(pending) >= policy.PUBLISH_GROUP:
                 self._publish(ticket, pending, outcomes, report)
         self._publish(ticket, pending, outcomes, report)
+        report.effort = Effort.of(ran)
         report.done = sum(outcome.ok for outcome in outcomes.values())
         report.done_bytes = sum(segment.inputs[i].size_bytes for i, outcome in outcomes.items() if outcome.ok)
         if outcomes:
@@ -189,6 +202,7 @@ class Mapper:
         path = f"{self._input_dir}/{each.path}"
         staged = self._stage.path()
         attempt = Attempt(ticket.attempt, each.path, each.size_bytes, self._progress)
+        began_at, started = self._clock.time(), self._clock.monotonic()
         try:
             data = self._runner.run(_for_user(path), attempt, staged)
             self._saw_input = True
@@ -205,7 +219,8 @@ class Mapper:
             attempt.cleanup()
         if data is not None:
             staged = self._stage.put(data)
-            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data))
+            ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
+            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data, ran), ran)
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
         except RecordError:
@@ -213,7 +228,8 @@ class Mapper:
             report.failures.append((failure, False))
             self._stage.discard(staged)
             return None
-        return _Pending(index, places, staged, _outcome(size, digest, kept))
+        ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
+        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport
@@ -226,6 +242,7 @@ class Mapper:
             try:
                 if ticket.attempt > 1 or item.places.retried or item.index in contested:
                     mine, outcome = settle(self._fs, self._layout, self._job, item.places, item.staged)
+                    outcome = replace(outcome, ran=item.ran) if mine else outcome
                 else:
                     mine = publish(self._fs, item.staged, item.places.result, self._layout.out)
                     outcome = item.outcome if mine else adopt(self._fs, item.places.result)
@@ -234,7 +251,7 @@ class Mapper:
                 self._stage.discard(item.staged)
                 continue
             report.adopted += not mine
-            outcomes[item.index] = replace(outcome, ran=item.ran) if mine else outcome
+            outcomes[item.index] = outcome
             self._made |= item.places.directories(ok=outcome.ok)
             self._stage.discard(item.staged)
         pending.clear()
@@ -285,13 +302,13 @@ class Mapper:
         return self._segments[number]
 
 
-def _outcome(size: int, digest: str, data: bytes | None) -> Outcome:
+def _outcome(size: int, digest: str, data: bytes | None, ran: Ran) -> Outcome:
     if data is not None and len(data) <= policy.INLINE_BYTES:
         try:
-            return Outcome(True, size, digest, has_value=True, value=value_of(data))
+            return Outcome(True, size, digest, has_value=True, value=value_of(data), ran=ran)
         except RecordError:
             pass
-    return Outcome(True, size, digest)
+    return Outcome(True, size, digest, ran=ran)
 
 
 def _words(error: Exception) -> str:

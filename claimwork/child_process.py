@@ -181,7 +181,7 @@ class TicketWork:
         match ticket.kind:
             case Kind.MAP:
                 report = self._get_mapper().run(ticket, control=control)
-                return {"kind": "mapped", "report": asdict(report)}
+                return {"kind": "mapped", "report": report.to_json()}
             case Kind.PLAN:
                 return {"kind": "planned", "report": asdict(self._plan())}
             case Kind.REDUCE:

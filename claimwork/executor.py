@@ -27,7 +27,7 @@ from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket
 from .planner import PlanReport
-from .records import Failure, Job
+from .records import Job
 from .results import purge_stage
 
 _KILL_WAIT_S = 5.0
@@ -322,8 +322,7 @@ def event_of(slot: int, ticket: Ticket, body: dict[str, Any]) -> Event:
     """What the answer of a child means."""
     match body["kind"]:
         case "mapped":
-            failures = [(Failure(**failure), final) for failure, final in body["report"].pop("failures")]
-            return Finished(slot, ticket, mapped=MapReport(**body["report"], failures=failures))
+            return Finished(slot, ticket, mapped=MapReport.from_json(body["report"]))
         case "planned":
             return Finished(slot, ticket, planned=PlanReport(**body["report"]))
         case "reduced":

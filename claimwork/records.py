@@ -28,9 +28,9 @@ SMALL_LIMIT_BYTES = 4 << 20
 def dumps(value: object) -> bytes:
     """Compact JSON of any value; readable UTF-8 unless a string is no Unicode. ValueError for NaN and strange types."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")).encode()
+        return _READABLE.encode(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, separators=(", ", ": ")).encode()
+        return _ESCAPED.encode(value).encode()
 
 
 def loads(data: bytes, what: str) -> Any:
@@ -51,6 +51,8 @@ def _finite(number: str) -> float:
 
 _NUMBER_LIMIT = 1e18  # of seconds: an integer far beyond it is no float any more
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # made once: `json.dumps` makes one for each call
+_ESCAPED = json.JSONEncoder(allow_nan=False)
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 

@@ -193,24 +193,30 @@ class Places:
     """
 
     result: str
-    quarantine: str
-    settled: str
-    retried: bool = False
+    retried: bool
+    _layout: Layout
+    _job: Job
+    _segment: int
+    _index: int
+    _input: Input
 
     @classmethod
     def of(cls, layout: Layout, job: Job, segment: int, index: int, each: Input) -> Places:
         """The places of input *index* of *segment*."""
-        if each.result is None:
-            result = mirrored(each.path, job.suffix)
-            report = mirrored(each.path, ".json")
-        else:
-            result, report = each.result, each.result.removesuffix(job.suffix) + ".json"
-        return cls(
-            f"{layout.results}/{result}",
-            f"{layout.quarantine}/{report}",
-            f"{layout.settled_of(segment)}/{index}",
-            each.of is not None,
-        )
+        result = mirrored(each.path, job.suffix) if each.result is None else each.result
+        return cls(f"{layout.results}/{result}", each.of is not None, layout, job, segment, index, each)
+
+    @property
+    def quarantine(self) -> str:
+        """Where its report stands; most inputs get none, so it is named when somebody asks."""
+        named, path = self._input.result, self._input.path
+        report = mirrored(path, ".json") if named is None else named.removesuffix(self._job.suffix) + ".json"
+        return f"{self._layout.quarantine}/{report}"
+
+    @property
+    def settled(self) -> str:
+        """Where it is decided between a result and a report."""
+        return f"{self._layout.settled_of(self._segment)}/{self._index}"
 
     def directories(self, *, ok: bool) -> set[str]:
         """Where the names are that make an outcome stand; flushed before it is reported done."""

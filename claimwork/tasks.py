@@ -166,14 +166,21 @@ class PythonRunner:
     def __init__(self, of: Task) -> None:
         self._function = of.function
         self._wants_attempt = _positional_parameters(of.function) >= 2
+        self._directory = Path()
+        self._directory_name = ""
         self.reduce = of.reduce
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
-        if self._wants_attempt:
-            value = self._function(Path(path), attempt)
-        else:
-            value = self._function(Path(path))
+        given = self._path(path)
+        value = self._function(given, attempt) if self._wants_attempt else self._function(given)
         return records.dumps(value) + b"\n"
+
+    def _path(self, path: str) -> Path:
+        # inputs of one directory follow each other, and to parse all of its path costs as much as to read a small file
+        directory, slash, name = path.rpartition("/")
+        if directory + slash != self._directory_name:
+            self._directory, self._directory_name = Path(directory + slash), directory + slash
+        return self._directory / name
 
 
 def _positional_parameters(function: Callable[..., Any]) -> int:

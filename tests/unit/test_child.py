@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -12,6 +13,7 @@ import pytest
 
 from claimwork import policy
 from claimwork.child import Mapper, MapReport
+from claimwork.effort import Effort
 from claimwork.errors import Fenced, WorkerFault
 from claimwork.fs import Fs, digest_of
 from claimwork.layout import Layout
@@ -19,7 +21,7 @@ from claimwork.names import Ticket, map_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.records import Failure, Input, Job, Outcome, Segment, encode_quarantine
 from claimwork.results import Places, Stage, done_ranges, publish, read_done, settle
-from claimwork.tasks import Attempt, CommandFailed, GiveUp, Results, count_results
+from claimwork.tasks import Attempt, CommandFailed, GiveUp, PythonRunner, Results, Task, count_results
 from claimwork.testing import Died, FaultyFs, ManualClock, MemoryServer
 
 JOB = Job("job", "wordcount")
@@ -309,3 +311,28 @@ def test_an_error_that_cannot_be_told() -> None:
 
     assert [(each.index, each.kind) for each, _ in report.failures] == [(1, "exception")]
     assert report.done == 3
+
+
+def test_a_report_keeps_what_it_says_on_its_way_to_the_worker() -> None:
+    """Through JSON and back; and a hundred inputs that went well take no more of it than one."""
+    failure = Failure("a", 0, 1, 2, "exception", "ValueError: no", "detail", "w", "h", 1.5)
+    few = MapReport(1, 1, 7, 1, [(failure, True)], Effort.of([(7, 0.5)]))
+    many = MapReport(100, 100, 700, 1, [(failure, True)], Effort.of([(7, 0.5)] * 100))
+    for report in (few, many):
+        back = MapReport.from_json(json.loads(json.dumps(report.to_json())))
+        assert back == report
+        assert (back.effort.count, back.effort.spread) == (report.effort.count, report.effort.spread)
+        assert back.effort.took_s == report.effort.took_s
+        assert back.effort.fit() is not None
+    assert len(json.dumps(many.to_json())) < len(json.dumps(few.to_json())) + 100  # digits
+
+
+@pytest.mark.parametrize("paths", [["/a", "/b", "/c/d", "/e"], ["in/a", "in/d/b", "in/d/c", "in/e"], ["a", "b"]])
+def test_a_task_is_given_the_path_of_its_input_whatever_came_before(paths: list[str]) -> None:
+    """The directory of the input before is remembered, and must not be taken for that of the next one."""
+    given: list[Path] = []
+    runner = PythonRunner(Task(given.append))
+    for path in paths:
+        runner.run(path, Attempt(1, path, 1, Told()), "staged")
+    assert given == [Path(path) for path in paths]
+    assert [str(path) for path in given] == paths
