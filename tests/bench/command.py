@@ -18,6 +18,7 @@ from claimwork import __version__
 from claimwork.fs import filesystem_kind
 from tests.bench import coordination, growth, recovery, round_trips, skew, startup, wordcount
 from tests.bench.measure import Options, Suite, table
+from tests.bench.picture import draw
 from tests.nfs.lab.machine import LabError
 
 SUITES: dict[str, Suite] = {
@@ -44,6 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"how often; default: {REPEATS}")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="on which filesystem")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write an SVG of each suite that has one there")
     parser.add_argument("--json", action="store_true", help="one document on stdout, with every single value")
     args = parser.parse_args()
     unknown = set(args.suites) - set(SUITES)
@@ -63,6 +65,10 @@ def main() -> None:
         measures = {name: SUITES[name].measure(options) for name in names}
     except LabError as error:
         sys.exit(f"scripts/bench: {error}")
+    for name in measures if args.pictures else ():
+        picture = getattr(SUITES[name], "PICTURE", None)
+        if picture is not None:
+            (args.pictures / f"{name}.svg").write_text(draw(picture, measures[name]), encoding="utf-8")
     if args.json:
         found = {name: [each.as_dict() for each in values] for name, values in measures.items()}
         json.dump({"machine": machine, "suites": found}, sys.stdout, indent=1)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from tests.bench import needs
 from tests.bench.measure import Measure, Options
+from tests.bench.picture import Picture
 from tests.bench.systems import BARE, CLAIMWORK, IDEAL, SYSTEMS, Bench, Run, System, calls
 
 SIZES = (1_000, 10_000)
 MOST_REPEATS = 5  # a turn takes a minute, and leaves a hundred thousand files until the end
 TRACED = (1_000, 2_000)  # what the second takes more is what inputs cost, without start and end
 TO_IDEAL = 0.9
+PICTURE = Picture("Inputs per second, to those of a perfect split", r"(\d+ inputs, .*): rate to ideal")
 TIMES = {"dirq": 1.0, "python-task-queue": 10.0, "Jug": 6.0}
 
 

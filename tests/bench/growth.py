@@ -10,11 +10,13 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.measure import Measure, Options
+from tests.bench.picture import Picture
 from tests.bench.programs import CLAIMWORK, Took, run
 
 SIZES = (1_000, 10_000, 100_000)
 MOST_REPEATS = 5  # a hundred thousand inputs take seconds to make
 PER_INPUT_TO_FIRST = 1.1  # the project's target
+PICTURE = Picture("Planning, µs of a processor for each input", r"(\d+ inputs): plan, per input", "")
 PLANNER_MB = 400.0  # the target for a million inputs
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 from tests.bench.measure import Measure, Options
+from tests.bench.picture import Picture
 from tests.bench.programs import CLAIMWORK, environment, run
 
 INPUTS = 400
@@ -25,6 +26,7 @@ ALPHA = 1.2  # heavy-tailed: a few files have most of the bytes
 CAP = 40.0  # no other file is so much larger than the smallest
 UNIT_BYTES = 100_000
 LIMIT = 1.05  # the project's target
+PICTURE = Picture("Time for uneven inputs, to the least that is possible", r"(.*) to the least", "makespan")
 
 TASK = """
 import time

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tests.bench.measure import Measure, Options
+from tests.bench.picture import Picture
 from tests.bench.programs import CLAIMWORK, Took, environment, resident_mb, run
 
 INPUTS = 1000
@@ -21,6 +22,7 @@ IDLE_S = 10.0
 HELP_S = 0.15  # the project's targets
 FIRST_CLAIM_S = 0.3
 IDLE_CPU = 0.005
+PICTURE = Picture("Seconds of a processor from nothing", r"(.*): processors")
 _GIVE_UP_S = 60.0
 
 TASK = """

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench import needs
 from tests.bench.measure import Measure, Options
+from tests.bench.picture import Picture
 from tests.bench.programs import environment
 
 SIZE_BYTES = 16 << 20
@@ -24,6 +25,9 @@ LARGE = needs.ROOT / "tests" / "samples" / "large"
 COUNT = Path(__file__).parent / "count.py"
 EXTRA, PLAIN, DEFINITION, WC = "extra", "plain", "definition", "wc"
 NAMES = {EXTRA: "with the extra", PLAIN: "standard library", DEFINITION: "plain definition", WC: "GNU wc -w"}
+PICTURE = Picture(
+    "MB of text counted in a second of a processor", rf"(\w+, (?:{'|'.join(NAMES.values())}))", "extra|library"
+)
 # The project's targets: for the extra on ASCII, the extra on other texts, and the standard library on ASCII. Those of the
 # extra are for processors with AVX-512, and half as high without it.
 TO_DEFINITION = (100.0, 12.0, 12.0)
