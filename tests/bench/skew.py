@@ -1,14 +1,17 @@
 """Skew: how long uneven inputs take with several slots, beside the least that is possible, and beside a static split.
 
 400 inputs, sizes by a Pareto law, the largest with a tenth of all bytes; the task sleeps in proportion to size, so that it
-needs no processors. The least is the larger of a fair share and the largest input. The static split, `md5(name) % slots`, is
-computed from the same sizes rather than run: what it takes is the share of its fullest slot.
+needs no processors. The least is the larger of a fair share and the largest input. The perfect split is run beside: a process
+for each slot that is told its inputs beforehand, so that what it takes more is the machine's doing. The static split,
+`md5(name) % slots`, is computed rather than run: what it takes is the share of its fullest slot.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from random import Random
@@ -26,7 +29,7 @@ ALPHA = 1.2  # heavy-tailed: a few files have most of the bytes
 CAP = 40.0  # no other file is so much larger than the smallest
 UNIT_BYTES = 100_000
 LIMIT = 1.05  # the project's target
-PICTURE = Picture("Time for uneven inputs, to the least that is possible", r"(.*) to the least", "makespan")
+PICTURE = Picture("Time for uneven inputs, to the least that is possible", r"(.*) to the least")
 
 TASK = """
 import time
@@ -43,18 +46,38 @@ def sleep(path):
     return 0
 """
 
+IDEAL = """
+import json
+from multiprocessing import Process
+from tasks import HERE, sleep
+
+def work(names):
+    for name in names:
+        sleep(HERE / "in" / name)
+
+processes = [Process(target=work, args=(names,)) for names in json.loads((HERE / "split").read_text())]
+for each in processes:
+    each.start()
+for each in processes:
+    each.join()
+"""
+
 
 def measure(options: Options) -> list[Measure]:
     """Each number of slots in turn, other inputs each time, the same for all."""
     found: dict[int, list[float]] = {slots: [] for slots in SLOTS}
+    perfect: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     static: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     for turn in range(min(options.repeats, MOST_REPEATS)):
         sizes = _sizes(Random(turn))
         for slots in SLOTS:
             fair, largest = sum(sizes.values()) / slots, max(sizes.values())
             least = max(fair, largest)
-            with tempfile.TemporaryDirectory(dir=options.directory, prefix="claimwork-bench-") as root:
-                found[slots].append(_makespan_s(Path(root), sizes, slots, LEAST_S / least) / LEAST_S)
+            for run_one, into in ((_run_claimwork, found), (_run_perfect, perfect)):
+                with tempfile.TemporaryDirectory(dir=options.directory, prefix="claimwork-bench-") as root:
+                    _prepare(Path(root), sizes, LEAST_S / least)
+                    run_one(Path(root), sizes, slots)
+                    into[slots].append(_makespan_s(Path(root), len(sizes)) / LEAST_S)
             shares = [0] * slots
             for name, size in sizes.items():
                 shares[int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % slots] += size
@@ -63,7 +86,8 @@ def measure(options: Options) -> list[Measure]:
         each
         for slots in SLOTS
         for each in (
-            Measure(f"{slots} slots: makespan to the least", "", found[slots], LIMIT),
+            Measure(f"{slots} slots: claimwork to the least", "", found[slots], LIMIT),
+            Measure(f"{slots} slots: perfect split to the least", "", perfect[slots]),
             Measure(f"{slots} slots: static md5 split to the least", "", static[slots]),
         )
     ]
@@ -76,14 +100,17 @@ def _sizes(rng: Random) -> dict[str, int]:
     return {f"{rng.getrandbits(64):016x}": int(weight * UNIT_BYTES) for weight in weights}
 
 
-def _makespan_s(home: Path, sizes: dict[str, int], slots: int, pace: float) -> float:
-    """Seconds from the first input that began to the last that ended, with two workers that have half of the slots each."""
+def _prepare(home: Path, sizes: dict[str, int], pace: float) -> None:
     (home / "tasks.py").write_text(TASK)
     (home / "pace").write_text(repr(pace))
     (home / "in").mkdir()
     for name, size in sizes.items():
         with (home / "in" / name).open("wb") as file:
             file.truncate(size)  # nothing reads it, so it needs no disk
+
+
+def _run_claimwork(home: Path, _sizes: dict[str, int], slots: int) -> None:
+    """Two workers that have half of the slots each."""
     run((*CLAIMWORK, "plan", "in", "out", "--task", "tasks:sleep", "--quiet"), home, home)
     workers = [
         subprocess.Popen(
@@ -96,7 +123,26 @@ def _makespan_s(home: Path, sizes: dict[str, int], slots: int, pace: float) -> f
         for _ in range(2)
     ]
     codes = [worker.wait() for worker in workers]
+    if any(codes):
+        raise RuntimeError(f"workers ended with {codes}")
+
+
+def _run_perfect(home: Path, sizes: dict[str, int], slots: int) -> None:
+    """Largest first, each to the slot that has least: with so many inputs as good as perfect."""
+    split: list[list[str]] = [[] for _ in range(slots)]
+    shares = [0] * slots
+    for name in sorted(sizes, key=lambda each: -sizes[each]):
+        least = shares.index(min(shares))
+        split[least].append(name)
+        shares[least] += sizes[name]
+    (home / "split").write_text(json.dumps(split))
+    (home / "ideal.py").write_text(IDEAL)
+    run((sys.executable, "ideal.py"), home, home)
+
+
+def _makespan_s(home: Path, inputs: int) -> float:
+    """Seconds from the first input that began to the last that ended."""
     lines = [list(map(float, line.split())) for line in (home / "log").read_text().splitlines()]
-    if any(codes) or len(lines) != len(sizes):
-        raise RuntimeError(f"workers ended with {codes} after {len(lines)} of {len(sizes)} inputs")
+    if len(lines) != inputs:
+        raise RuntimeError(f"{len(lines)} of {inputs} inputs were run")
     return max(ended for _, ended in lines) - min(began for began, _ in lines)
