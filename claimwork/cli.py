@@ -268,10 +268,21 @@ def retry() -> None:
 @app.command()
 @out
 @option("--format", "-f", "form", env="FORMAT", default="json", help="json, jsonl or csv.")
-@option("--output", "-o", env="EXPORT", help="A file instead of stdout.")
+@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
 @done_in("look")
 def export() -> None:
     """Write all results as one document: json (input → value), jsonl or csv."""
+
+
+@app.command()
+@out
+@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
+@done_in("show")
+def report() -> None:
+    """Write one HTML page of a job during or after it: what ran where and when, how balanced, stragglers, failures, versions.
+
+    The page is complete in itself and asks no other host for anything. OUT may be a copy of the job's directory.
+    """
 
 
 @app.command()
