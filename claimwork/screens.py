@@ -140,7 +140,7 @@ def _workers(snapshot: Snapshot, width: int) -> Table:
 def _where(each: WorkerView) -> str:
     where = each.node or each.host
     if each.slot:
-        where += f" slot {each.slot}"
+        where += f" {each.service}.{each.slot}" if each.service else f" slot {each.slot}"  # as Swarm names a task
     return printable(where)
 
 

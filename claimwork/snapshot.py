@@ -34,6 +34,7 @@ class WorkerView:
     host: str
     slot: str
     node: str
+    service: str
     state: str
     why: str
     slots: int
