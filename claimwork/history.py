@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from .records import BeatRecord, Done, Failure
+from .snapshot import place
 
 SCHEMA = 1
 _BUCKETS = 200  # of a throughput curve, at most
@@ -219,10 +220,9 @@ class History:
 
     def _row(self, worker: str, start: float, span: float, fails: list[Failure]) -> dict[str, Any]:
         row, record = self.rows.get(worker, _Row()), self.workers.get(worker)
-        where = "" if record is None else record.node or record.host
         return {
             "id": worker[:8],
-            "where": where + (f" slot {record.slot}" if record is not None and record.slot else ""),
+            "where": "" if record is None else place(record.node or record.host, record.service, record.slot),
             "version": "" if record is None else record.version,
             "state": _ended(record, gone=worker in self.left),
             "inputs": row.inputs,

@@ -1,13 +1,14 @@
-"""Commands that show a job to a browser: report."""
+"""Commands that show a job to a browser: report, dashboard."""
 
 from __future__ import annotations
 
 import sys
 
-from ..compose import Mount
-from ..errors import Exit
+from ..compose import Mount, stop_on_signals
+from ..errors import Exit, UsageError
 from ..history_reader import HistoryReader
 from ..job import require_job
+from ..lines import complain, printable
 from ..plan_log import PlanLog
 from ..snapshot import Snapshot
 from ..status import StatusReader
@@ -33,6 +34,33 @@ def report(out: str, output: str | None) -> Exit | int:
         with open(output, "w", encoding="utf-8") as file:
             file.write(written)
     return Exit.COMPLETE
+
+
+def dashboard(out: str, host: str, port: int, token: str, interval: float) -> Exit | int:
+    """Serve pages of a job until a signal comes."""
+    try:
+        from ..web.live import LiveJob
+        from ..web.server import is_loopback, listen, serve
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("prometheus_client", "starlette", "uvicorn"):
+            raise
+        raise UsageError(f"the dashboard needs {missing}: pip install 'claimwork[dashboard]'") from None
+
+    mount = Mount(out)
+    require_job(mount.fs, mount.layout)
+    bound = listen(host, port)
+    stop = stop_on_signals()
+    live = LiveJob(mount.fs, mount.layout, mount.clock, interval)
+    live.watcher.start()
+    if not token and not is_loopback(host):
+        complain("whoever reaches this port reads names and errors of this job; --token keeps others out")
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"http://{printable(shown)}:{bound.getsockname()[1]}/\n")
+    sys.stdout.flush()
+    serve(live, bound, host, token)
+    live.watcher.stop()
+    return 128 + stop.signal
 
 
 def _verified(reader: StatusReader) -> Snapshot:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..inputs import Life
 from ..lines import printable
 from ..records import Job
 from ..render import counts_line, eta_words, rate_words, size
@@ -64,6 +65,55 @@ def parts(job: Job, snapshot: Snapshot, history: dict[str, Any]) -> dict[str, An
         "at_work": [each for each in snapshot.workers if each.state != "lost"][:_WORKERS_SHOWN],
         "summary": _summary(snapshot),
     }
+
+
+TITLES = (
+    ("progress", "Progress"),
+    ("at_work", "At work now"),
+    ("trouble", "Trouble"),
+    ("past", "Over time"),
+    ("balance", "Balance"),
+    ("slowest", "Slowest inputs"),
+    ("workers", "Workers"),
+    ("summary", "Summary"),
+    ("facts", "The job"),
+)
+
+
+def sections(job: Job, snapshot: Snapshot, history: dict[str, Any], notice: str) -> dict[str, str]:
+    """The parts of the dashboard, by name: `verdict` and those of `TITLES`."""
+    draw: Any = _environment().get_template("job.html").module
+    it = parts(job, snapshot, history)
+    now, past = snapshot, history
+    made = {
+        "verdict": draw.verdict(now, it["eta"], notice),
+        "progress": draw.progress(now, it["counts"], it["rates"], it["inputs_bar"], it["bytes_bar"]),
+        "at_work": draw.at_work(it["at_work"], True),
+        "trouble": draw.trouble(now, past, True),
+        "past": draw.past(it["throughput"], it["live"], it["timeline"], it["scatter"], past),
+        "balance": draw.balance_of(it["balance"], past),
+        "slowest": draw.slowest(past, now.median_s, True),
+        "workers": draw.workers(past, it["busy_s"]),
+        "summary": draw.summary(it["summary"]),
+        "facts": draw.facts(job, now, it["versions"]),
+    }
+    return {name: str(html) for name, html in made.items()}
+
+
+def dashboard(snapshot: Snapshot, drawn: dict[str, str]) -> str:
+    """The page around what `sections` has drawn."""
+    safe = {name: Markup(html) for name, html in drawn.items()}  # noqa: S704, drawn by templates that escape
+    return render("dashboard.html", now=snapshot, parts=safe, titles=TITLES, asked="")
+
+
+def input_page(job: Job, life: Life) -> str:
+    """The life of one input."""
+    return render("input.html", job=job, life=life, asked=life.path, found=[])
+
+
+def search_page(asked: str, found: list[str]) -> str:
+    """Inputs that fit what was asked for."""
+    return render("input.html", job=None, life=None, asked=asked, found=found)
 
 
 def render(template: str, **values: Any) -> str:

@@ -71,6 +71,7 @@ def history(**more: Any) -> dict[str, Any]:
     )
     made.left.add(WORKER)
     made.names = {(0, 0): "small.txt", (0, 1): "large.txt"}
+    made.complete = True
     return {**made.to_json(), **more}
 
 
@@ -82,7 +83,7 @@ def hostile_page(name: str) -> str:
     failures.names = {(0, 0): name}
     failures.failures = [Failure(name, 0, 1, 1, name, name, name, WORKER, name, START)]
     worker = WorkerView(
-        name, name, name, name, name, "", 1, 1.0, True, 1, 1, 1, 1.0, Rate(),
+        name, name, name, name, name, name, "", 1, 1.0, True, 1, 1, 1, 1.0, Rate(),
         (Current(name, name, 2.0, 5.0), Current(name, None, 1.0, None)),
     )  # fmt: skip
     now = snapshot(
