@@ -1,8 +1,7 @@
 """What a child process does with a ticket: run every input of a range, publish, write the done record.
 
 A child holds no claim; its worker does. It reports back as data: which inputs failed and why, where it stopped, or that the
-fault lies with the mount. Results of quick inputs are flushed once for all, and published together: one after the other, or
-on a network mount several at a time (`Together`), which the code of users never runs beside.
+fault lies with the mount. Results of quick inputs are staged together, flushed once, and then published one by one.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import errno
 import os
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from . import policy
 from .clock import Clock
@@ -41,20 +38,6 @@ from .tasks import __file__ as tasks_file
 
 _TAKEN = (RecordError, IsADirectoryError, NotADirectoryError)  # something else is where a result should go
 _SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
-
-T = TypeVar("T")
-
-
-class Together(Protocol):
-    """Makes calls that do not depend on each other, in any order or at once."""
-
-    def __call__(self, calls: Sequence[Callable[[], T]], /) -> list[T]:
-        """What each returned. None of them runs any more when this returns, or raises what one of them raised."""
-
-
-def one_by_one(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """`Together` without threads: the first error ends it."""
-    return [call() for call in calls]
 
 
 class Progress(Protocol):
@@ -90,13 +73,10 @@ class MapReport:
 
 @dataclass
 class _Pending:
-    """A result on its way. ``data``: what is yet to be staged; ``staged`` is empty until then."""
-
     index: int
     places: Places
     staged: str
     outcome: Outcome
-    data: bytes | None = None
     ran: Ran | None = None
 
 
@@ -113,9 +93,7 @@ class Mapper:
         runner: Runner,
         clock: Clock,
         progress: Progress,
-        together: Together = one_by_one,
     ) -> None:
-        self._together = together
         self._fs = fs
         self._layout = layout
         self._job = job
@@ -202,8 +180,7 @@ class Mapper:
         item = self._attempt(ticket, index, each, places, report)
         self._progress.end()
         if item is not None:
-            if item.staged:
-                self._stage.discard(item.staged)
+            self._stage.discard(item.staged)
             report.done = 1
         return report
 
@@ -227,10 +204,8 @@ class Mapper:
         finally:
             attempt.cleanup()
         if data is not None:
-            outcome = _outcome(len(data), digest_of(data), data)
-            if len(data) <= policy.INLINE_BYTES:  # the outcome keeps it in memory anyway
-                return _Pending(index, places, "", outcome, data)
-            return _Pending(index, places, self._stage.put(data), outcome)
+            staged = self._stage.put(data)
+            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data))
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
         except RecordError:
@@ -245,38 +220,24 @@ class Mapper:
     ) -> None:
         if not pending:
             return
-        self._together([partial(self._put, item) for item in pending if item.data is not None])
         self._fs.flush([item.staged for item in pending])
         contested = settled_indexes(self._fs, self._layout, ticket.segment) if ticket.attempt == 1 else set()
-        settles = [ticket.attempt > 1 or item.places.retried or item.index in contested for item in pending]
-        ends = self._together([partial(self._end, *each) for each in zip(pending, settles, strict=True)])
-        for item, end in zip(pending, ends, strict=True):
-            if end is None:
+        for item in pending:
+            try:
+                if ticket.attempt > 1 or item.places.retried or item.index in contested:
+                    mine, outcome = settle(self._fs, self._layout, self._job, item.places, item.staged)
+                else:
+                    mine = publish(self._fs, item.staged, item.places.result, self._layout.out)
+                    outcome = item.outcome if mine else adopt(self._fs, item.places.result)
+            except _TAKEN:
                 report.failures.append((self._taken(ticket, item.index, item.places), True))
+                self._stage.discard(item.staged)
                 continue
-            mine, outcome = end
             report.adopted += not mine
             outcomes[item.index] = replace(outcome, ran=item.ran) if mine else outcome
             self._made |= item.places.directories(ok=outcome.ok)
-        pending.clear()
-
-    def _put(self, item: _Pending) -> None:
-        assert item.data is not None
-        item.staged = self._stage.put(item.data)
-
-    def _end(self, item: _Pending, settles: bool) -> tuple[bool, Outcome] | None:  # noqa: FBT001 - `partial` gives it
-        """Publish one result: whether it is the one that stands, and the outcome that does. None: its place is taken."""
-        try:
-            if settles:
-                mine, outcome = settle(self._fs, self._layout, self._job, item.places, item.staged)
-            else:
-                mine = publish(self._fs, item.staged, item.places.result, self._layout.out)
-                outcome = item.outcome if mine else adopt(self._fs, item.places.result)
-        except _TAKEN:
             self._stage.discard(item.staged)
-            return None
-        self._stage.discard(item.staged)
-        return mine, outcome
+        pending.clear()
 
     def _taken(self, ticket: Ticket, index: int, places: Places) -> Failure:
         path = self._segment(ticket.segment).inputs[index].path

@@ -13,18 +13,17 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any
 
 from . import policy
-from .child import Mapper, Progress, Together, one_by_one
+from .child import Mapper, Progress
 from .clock import Clock, SystemClock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault, is_mount_errno, mount_fault
 from .finalizer import reduce_generation
-from .fs import Fs, PosixFs, is_local
+from .fs import Fs, PosixFs
 from .layout import Layout
 from .names import Kind, Ticket, parse_ticket
 from .planner import Found, Planner, PlanReport, list_inputs
@@ -37,8 +36,6 @@ from .tasks import Runner, adopt_orphans, load_runner
 NEVER = 1 << 62  # an index that no child reaches
 CONTROL = b"control "  # before the name of a ticket: see `Executor.start`
 LOST = -1  # in place of the index to stop before: the claims are gone
-
-T = TypeVar("T")
 
 
 class SharedProgress(ctypes.Structure):
@@ -103,9 +100,7 @@ def child_main(
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     clock = SystemClock()
     fs, layout = RetryingFs(PosixFs(out, clock), clock), Layout(out)
-    together = one_by_one if is_local(fs.kind) else some_at_once
-    progress = _ChildProgress(shared, clock)
-    work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, progress, together=together)
+    work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, _ChildProgress(shared, clock))
     while True:
         try:
             name = connection.recv_bytes()
@@ -115,18 +110,6 @@ def child_main(
         sys.stdout.flush()
         connection.send_bytes(json.dumps(answer).encode())
     os._exit(0)
-
-
-def some_at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """`Together` with threads, so that requests to a server travel side by side.
-
-    They end before this returns: a task that forks must find none, and who has reported must publish nothing more.
-    """
-    if len(calls) < 2:
-        return one_by_one(calls)
-    with ThreadPoolExecutor(policy.IN_FLIGHT) as pool:
-        futures = [pool.submit(call) for call in calls]
-    return [future.result() for future in futures]
 
 
 def _ignore(_number: int, _frame: object) -> None:
@@ -161,9 +144,7 @@ class TicketWork:
         progress: Progress,
         load: Callable[[Job], Runner] = load_runner,
         find: Callable[[str, Job, Callable[[str], None]], Iterator[Found]] = list_inputs,
-        together: Together = one_by_one,
     ) -> None:
-        self._together = together
         self._load = load
         self._find = find
         self._fs = fs
@@ -212,15 +193,7 @@ class TicketWork:
         if self._mapper is None:
             runner = self._load(self._job)
             self._mapper = Mapper(
-                self._fs,
-                self._layout,
-                self._job,
-                self._stage,
-                self._input_dir,
-                runner,
-                self._clock,
-                self._progress,
-                self._together,
+                self._fs, self._layout, self._job, self._stage, self._input_dir, runner, self._clock, self._progress
             )
         return self._mapper
 

@@ -42,7 +42,6 @@ TAPER = 4
 SHED_AFTER_S = 5.0  # a ticket that runs longer gives its unfinished rest back, keeping as much as lasts so long again
 PUBLISH_GROUP_S = 0.5  # staged results wait so long for company before one flush publishes them
 PUBLISH_GROUP = 1024
-IN_FLIGHT = 8  # publications at once on a network mount: each waits for the server, hardly for the processor
 
 # -- attempts ---------------------------------------------------------------------------------------------------------
 MAX_ATTEMPTS = 3

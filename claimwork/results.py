@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from . import records
 from .errors import Fenced, RecordError
@@ -35,11 +34,12 @@ class Stage:
         self._fs = fs
         self.directory = layout.stage_of(worker)
         self._prefix = prefix
-        self._numbers = count(1)  # `next` is one step, also among threads
+        self._count = 0
 
     def path(self) -> str:
         """A fresh name, never used before."""
-        return f"{self.directory}/{self._prefix}-{next(self._numbers)}"
+        self._count += 1
+        return f"{self.directory}/{self._prefix}-{self._count}"
 
     def put(self, data: bytes) -> str:
         """Stage *data* under a fresh name. Raises Fenced when peers have removed the directory."""
