@@ -56,8 +56,11 @@ def finished(bench: Bench) -> None:
 
 def test_numbers_move_and_end_right_without_a_reload(bench: Bench, watched: Watched) -> None:
     """The page that was opened while the job ran tells by itself how it went on, in its title as well."""
-    bench.put("done-1", "held-1", "held-2", "raises-1")
-    worker = bench.worker("--task", "tasks:both", "--max-attempts", "1", "--patience", "10", slots=2)
+    bench.put("done-1", "raises-1")
+    bench.run("-q", "--task", "tasks:both", "--max-attempts", "1", "--patience", "10", code=4)
+    bench.put("held-1", "held-2")
+    bench.plan()
+    worker = bench.worker(slots=2)
     bench.wait_for_run("held-1")
     site = serve(bench)
     page = watched.page
@@ -100,9 +103,8 @@ def test_hostile_names_are_inert(bench: Bench, watched: Watched) -> None:
 
 def test_what_a_reader_does_survives_an_update(bench: Bench, watched: Watched) -> None:
     """An opened log stays open and what has the focus keeps it, though the part around it is replaced."""
-    bench.put("raises-1", "done-1", "held-1")
-    bench.worker("--task", "tasks:both", "--max-attempts", "1", "--patience", "10", slots=2)
-    bench.wait_for_run("held-1")
+    bench.put("raises-1", "done-1")
+    bench.run("-q", "--task", "tasks:troubled", "--max-attempts", "1", code=4)
     site = serve(bench)
     page = watched.page
     page.goto(site.url)
@@ -113,15 +115,13 @@ def test_what_a_reader_does_survives_an_update(bench: Bench, watched: Watched) -
     page.evaluate("() => { document.querySelector('#trouble').firstElementChild.id = 'old'; }")
 
     bench.put("raises-2")
-    bench.plan()
+    bench.run("-q", code=4)
     expect(page.locator("#trouble")).to_contain_text("raises-2")
 
     expect(page.locator("#old")).to_have_count(0)
     expect(page.locator("#trouble details").first).to_have_attribute("open", "")
     assert "raises-1" in page.evaluate("() => document.activeElement.outerHTML")
     assert page.evaluate("() => document.activeElement.tagName") == "SUMMARY"
-    bench.say("go")
-    expect(page.locator("#verdict")).to_contain_text("DONE")
 
 
 def test_a_server_that_is_gone(bench: Bench, watched: Watched) -> None:

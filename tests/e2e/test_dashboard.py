@@ -28,8 +28,11 @@ def tree(bench: Bench) -> dict[str, bytes]:
 
 def test_numbers_follow_the_job(bench: Bench) -> None:
     """While it runs, page, metrics and status tell what runs where; then they and an open page tell that it is done."""
-    bench.put("done-1", "done-2", "held-1", "raises-1")
-    worker = bench.worker("--task", "tasks:both", "--max-attempts", "1", "--patience", "10", slots=2)
+    bench.put("done-1", "done-2", "raises-1")
+    bench.run("-q", "--task", "tasks:both", "--max-attempts", "1", "--patience", "10", code=4)
+    bench.put("held-1")
+    bench.plan()
+    worker = bench.worker(slots=2)
     bench.wait_for_run("held-1")
     site = serve(bench)
 
