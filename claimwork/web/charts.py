@@ -10,10 +10,11 @@ from typing import Any
 from ..render import size
 from ..snapshot import duration
 
-WIDTH, LEFT, RIGHT = 720, 120, 26  # units of a drawing; its text is 11 of them high
+WIDTH, LEFT, RIGHT = 720, 160, 26  # units of a drawing; its text is 11 of them high
 HEIGHT, TOP, BOTTOM = 160, 8, 22
 ROW, BAR = 20, 12  # of a timeline
 _TICKS = 6
+_LABEL = 24  # characters that fit on the left
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _INNER = WIDTH - LEFT - RIGHT
 
@@ -138,7 +139,7 @@ def timeline(history: dict[str, Any]) -> Timeline | None:
         words = f"{each['id']}: {each['inputs']} inputs in {duration(each['took_s'])}, {each['failed']} failed attempts"
         wide = tuple((began, round(max(ended - began, 1.0), 1)) for began, ended in bars)
         label = f"{each['id'][:4]} {each['where']}".strip()
-        rows.append(Row(number * ROW, label if len(label) < 20 else label[:18] + "…", words, wide, marks))
+        rows.append(Row(number * ROW, label if len(label) <= _LABEL else label[: _LABEL - 1] + "…", words, wide, marks))
     return Timeline(tuple(rows), _time_ticks(history), len(rows) * ROW + BOTTOM) if rows else None
 
 
