@@ -1,0 +1,314 @@
+"""`claimwork dashboard` over real HTTP, while a real job runs: numbers, names, doors, and that it only reads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.conftest import LIMIT_S, Bench, end, wait_until
+
+ROOT = Path(__file__).parents[2]
+PLAIN = ["/", "/input", "/metrics", "/status.json", "/healthz", "/style.css", "/live.js"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    code: int
+    headers: dict[str, str]
+    body: str
+
+
+class Site:
+    """A dashboard that listens."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.url = process.stdout.readline().strip()
+        assert self.url, process.communicate()
+        self.port = int(self.url.rstrip("/").rpartition(":")[2])
+
+    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+        """One request."""
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        try:
+            asked.request(method, path, body, headers)
+            answer = asked.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, named, answer.read().decode())
+        finally:
+            asked.close()
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ask("/status.json").body)
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample: its name, and the values of its labels."""
+        return {
+            "/".join([sample.name, *sample.labels.values()]): sample.value
+            for family in text_string_to_metric_families(self.ask("/metrics").body)
+            for sample in family.samples
+        }
+
+    @contextmanager
+    def news(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """What the server sends on its own, one after the other."""
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        asked.request("GET", "/events")
+        answer = asked.getresponse()
+        assert answer.getheader("content-type", "").startswith("text/event-stream")
+
+        def told() -> Iterator[dict[str, Any]]:
+            while line := answer.readline():
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
+        yield told()
+        asked.close()
+
+
+def serve(bench: Bench, *options: str, env: dict[str, str] | None = None) -> Site:
+    """Start a dashboard on a free port, that looks often."""
+    return Site(bench.start("dashboard", "out", "--port", "0", "--interval", "0.1", *options, env=env))
+
+
+def tree(bench: Bench) -> dict[str, bytes]:
+    """All files of the job."""
+    return {str(path): path.read_bytes() for path in bench.out.rglob("*") if path.is_file()}
+
+
+def test_numbers_follow_the_job(bench: Bench) -> None:
+    """While it runs, page, metrics and status tell what runs where; then they and an open page tell that it is done."""
+    bench.put("done-1", "done-2", "held-1", "raises-1")
+    worker = bench.worker("--task", "tasks:both", "--max-attempts", "1", "--patience", "10", slots=2)
+    bench.wait_for_run("held-1")
+    site = serve(bench)
+
+    def all_told() -> bool:
+        now = site.status()
+        return (now["done"], now["quarantined"], now["running"]) == (2, 1, 1)
+
+    wait_until(all_told, "two done, one quarantined; and a beat that tells of the one that runs")
+
+    page = site.ask("/")
+    numbers = site.metrics()
+
+    assert page.code == 200
+    for words in ("RUNNING", "2 of 4 done, 1 running, 1 quarantined", "held-1", "ZeroDivisionError"):
+        assert words in page.body, words
+    wanted = {"done": 2, "quarantined": 1, "running": 1, "backing_off": 0, "pending": 0}
+    assert {state: numbers[f"claimwork_inputs/{state}"] for state in wanted} == wanted
+    assert numbers["claimwork_verdict/RUNNING"] == 1
+    assert (numbers["claimwork_workers/busy"], numbers["claimwork_slots"]) == (1, 2)
+    assert numbers["claimwork_input_bytes/settled"] == 36
+    assert wait_until(lambda: site.metrics()["claimwork_failed_attempts_total"], "the failed attempt") == 1
+    assert site.ask("/healthz").body == "ok\n"
+
+    with site.news() as news:
+        first = next(news)
+        assert first["verdict"] == "RUNNING"
+        assert "held-1" in first["sections"]["at_work"]
+        bench.say("go")
+        last = next(each for each in news if each["verdict"] == "DONE")
+        assert "3 of 4 done" in last["sections"]["progress"]
+        assert "facts" not in last["sections"]  # only what is new is sent
+    assert end(worker).code == 0
+    assert site.metrics()["claimwork_verdict/DONE"] == 1
+    assert site.status()["exit_code"] == 4
+
+
+def test_search_and_the_page_of_an_input(bench: Bench) -> None:
+    """A part of a name or a glob finds inputs; a name leads to its life, with the log of what failed."""
+    bench.put("deep/a.txt", "deep/b.txt", "raises-1")
+    bench.run("--task", "tasks:troubled", "--max-attempts", "2", "--backoff", "0", code=4)
+    site = serve(bench)
+
+    assert re.findall(r'<a href="/input\?name=([^"]*)"', site.ask("/input?name=eep/").body) == [
+        "deep%2Fa.txt",
+        "deep%2Fb.txt",
+    ]
+    assert "deep/b.txt" not in site.ask("/input?name=*a.txt").body
+    assert site.ask("/input?name=nothing").code == 404
+    assert "<strong>done</strong>" in site.ask("/input?name=deep/a.txt").body
+    page = site.ask("/input?name=raises-1").body
+    for words in ("quarantined", "attempt 1", "attempt 2", "ZeroDivisionError", "Traceback"):
+        assert words in page, words
+
+
+def test_hostile_names_are_text(bench: Bench) -> None:
+    """Wherever a name is shown or asked for, it is escaped; links to names of any bytes lead to them."""
+    names: list[str | bytes] = [
+        "raises<script>alert(1)<\\script>",
+        'raises"><img src=x onerror=alert(1)>',
+        b"raises\xff\xfe",
+        "raises\nline",
+    ]
+    bench.put(*names)
+    bench.run("-q", "--task", "tasks:troubled", "--max-attempts", "1", code=4)
+    site = serve(bench)
+    pages = [site.ask(path).body for path in ("/", "/input?name=raises", "/input?name=%3Cscript%3E%22onload=")]
+    with site.news() as news:
+        pages += next(news)["sections"].values()
+
+    found = re.findall(r'href="(/input\?name=[^"]*)"', pages[1])
+    assert len(found) == len(names)
+    for link in found:
+        answer = site.ask(link)
+        assert (answer.code, "<strong>quarantined</strong>" in answer.body) == (200, True), link
+        pages.append(answer.body)
+    for page in pages:
+        assert "<img" not in page
+        assert set(re.findall(r"<script[^>]*>", page)) <= {'<script src="/live.js" defer>'}
+        assert not re.search(r"<[^>]* (on\w+|style)=[^>]*>", re.sub('"[^"]*"', '""', page))
+    assert quote("raises<script>", safe="") in pages[1]
+
+
+def test_headers_and_methods(bench: Bench) -> None:
+    """Every answer forbids what the pages do not need, also an error; nothing but reading is answered."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+    before = tree(bench)
+
+    for path in [*PLAIN, "/nothing", "/../../etc/passwd", "/input?name=" + "x" * 9000]:
+        answer = site.ask(path)
+        assert answer.code in (200, 404), path
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'")
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in answer.headers
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"):
+        for path in ("/", "/input?name=a", "/nothing"):
+            assert site.ask(path, method, "a=b").code == 405, (method, path)
+    assert site.ask("/", "HEAD").code == 200
+    assert tree(bench) == before
+
+
+def test_the_pages_ask_nobody_else(bench: Bench) -> None:
+    """No page, script or style names another host, and none has a script or a style of its own in it."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+
+    for path in ("/", "/input?name=a", "/style.css", "/live.js"):
+        body = site.ask(path).body
+        assert re.search(r"https?:|//[\w.]+/|url\(|@import", body) is None, path
+        assert not re.search(r"<style|<script>|javascript:| style=", body), path
+    linked = set(re.findall(r'(?:src|href)="([^"?]*)', site.ask("/").body)) - {"data:,"}
+    assert {site.ask(path).code for path in linked} == {200}
+
+
+def test_a_token(bench: Bench) -> None:
+    """Without it only the health is told; with it in a header all is, and one visit with it is remembered by the browser."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench, env={"CLAIMWORK_TOKEN": "sesame"})
+
+    for path in [*PLAIN, "/events"]:
+        assert site.ask(path).code == (200 if path == "/healthz" else 401), path
+        assert site.ask(path, Authorization="Bearer wrong").code == (200 if path == "/healthz" else 401), path
+    assert site.ask("/?token=wrong").code == 401
+    assert site.ask("/", Cookie="claimwork=sesame").code == 401
+    assert site.ask("/metrics", Authorization="Bearer sesame").code == 200
+    visit = site.ask("/?token=sesame")
+    assert (visit.code, visit.headers["location"]) == (303, "/")
+    cookie = visit.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "sesame" not in cookie
+    assert site.ask("/", Cookie=cookie.partition(";")[0]).code == 200
+    os.kill(site.process.pid, signal.SIGTERM)
+    ended = end(site.process)
+    assert "sesame" not in ended.stdout + ended.stderr
+
+
+def test_only_names_of_this_machine(bench: Bench) -> None:
+    """On a loopback address, a page of another site cannot have a browser read the job under a name of its own."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+
+    assert site.ask("/status.json", Host=f"localhost:{site.port}").code == 200
+    assert site.ask("/status.json", Host=f"evil.example:{site.port}").code == 400
+
+
+def test_it_ends_when_told_to_with_pages_open(bench: Bench) -> None:
+    """SIGTERM ends it although browsers listen, without a word."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+    with site.news() as news:
+        next(news)
+        os.kill(site.process.pid, signal.SIGTERM)
+        ended = end(site.process)
+
+    assert (ended.code, ended.stderr) == (143, "")
+
+
+def test_what_it_cannot_do_is_one_line(bench: Bench) -> None:
+    """No job; a port that is taken; a host that is none; a port that everybody reaches is worth a warning."""
+    bench.fails(10, "dashboard", "nowhere")
+    bench.put("a")
+    bench.run("-q")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = bench.fails(2, "dashboard", "out", "--port", str(taken.getsockname()[1]))
+    assert "in use" in line
+    assert "--port" in line
+    assert "--host" in bench.fails(2, "dashboard", "out", "--host", "256.0.0.1")
+
+    site = serve(bench, "--host", "0.0.0.0")
+    assert site.ask("/healthz", Host="whatever").code == 200
+    os.kill(site.process.pid, signal.SIGTERM)
+    assert "--token" in end(site.process).stderr
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "prometheus_client"])
+def test_without_the_extra(bench: Bench, missing: str) -> None:
+    """The line says what to install; all other commands do without."""
+    bench.put("a")
+    bench.run("-q")
+    hide = f"import sys; sys.modules[{missing!r}] = None; from claimwork.cli import main; main()"
+
+    argv = [sys.executable, "-c", hide, "dashboard", "out"]
+    done = subprocess.run(argv, cwd=bench.root, env=bench.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"claimwork: the dashboard needs {missing}: pip install 'claimwork[dashboard]'\n"
+    argv = [sys.executable, "-c", hide, "report", "out"]
+    assert subprocess.run(argv, cwd=bench.root, env=bench.env, capture_output=True, check=False).returncode == 0
+
+
+def test_the_documented_metrics_are_those_that_are_served(bench: Bench) -> None:
+    """Each name with its labels, and no other; the time left is there only while it is known."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+    rows = re.findall(
+        r"^\| `(claimwork_\w+)`(?: `(\w+(?:, \w+)*)`)? \|", (ROOT / "docs" / "watching.md").read_text(), re.MULTILINE
+    )
+    served = {
+        sample.name: ", ".join(sample.labels)
+        for family in text_string_to_metric_families(site.ask("/metrics").body)
+        for sample in family.samples
+    }
+
+    assert dict(rows) == {**served, "claimwork_eta_seconds": "bound"}
