@@ -46,7 +46,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """A child ended or was ended in the middle of input ``index`` (None: of no input)."""
+    """A child ended or was ended in the middle of input ``index`` (None: of no input).
+
+    ``loaded``: it had loaded the task, so that an input may have been what ended it.
+    """
 
     slot: int
     ticket: Ticket
@@ -54,6 +57,7 @@ class Crashed:
     error: str
     detail: str
     index: int | None
+    loaded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,7 @@ class ProcessExecutor:
     def _spawn(self, number: int) -> None:
         slot = self._slots[number]
         slot.generation += 1
+        slot.shared.loaded = 0
         ours, theirs = self._context.Pipe()
         log_read, log_write = os.pipe()
         slot.process = self._context.Process(
@@ -261,7 +266,10 @@ class ProcessExecutor:
         tail = slot.tail.decode("utf-8", "replace")
         ticket, slot.ticket = slot.ticket, None
         self._end(number)
-        return None if ticket is None else Crashed(number, ticket, kind, words, tail, index)
+        if ticket is None:
+            return None
+        loaded = ticket.kind is Kind.PLAN or bool(slot.shared.loaded)
+        return Crashed(number, ticket, kind, words, tail, index, loaded)
 
     def _end_overdue(self) -> list[Event]:
         if self._job.timeout_s is None:
