@@ -31,6 +31,7 @@ from .records import Failure, Job
 from .results import purge_stage
 
 _KILL_WAIT_S = 5.0
+_EXIT_LOOKS = 20  # from the end of the pipe to the end of the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,9 @@ class _Slot:
         self.process: BaseProcess | None = None
         self.connection: Connection | None = None
         self.log_fd = -1
+        self.log_ended = (
+            False  # the task closed its stdout and stderr: nothing more comes, and that would end each wait
+        )
         self.tail = b""
         self.ticket: Ticket | None = None
         self.since = 0.0
@@ -177,7 +181,8 @@ class ProcessExecutor:
         for number, slot in enumerate(self._slots):
             if slot.process is not None:
                 sources[slot.connection] = number
-                sources[slot.log_fd] = number
+                if not slot.log_ended:
+                    sources[slot.log_fd] = number
         ready = wait(list(sources), max(timeout_s, 0))
         events: list[Event] = []
         numbers = {sources[source] for source in ready}
@@ -236,7 +241,7 @@ class ProcessExecutor:
         theirs.close()
         os.close(log_write)
         os.set_blocking(log_read, False)
-        slot.connection, slot.log_fd, slot.tail = ours, log_read, b""
+        slot.connection, slot.log_fd, slot.log_ended, slot.tail = ours, log_read, False, b""
 
     def _collect(self, number: int) -> Event | None:
         slot = self._slots[number]
@@ -249,7 +254,12 @@ class ProcessExecutor:
                 assert ticket is not None
                 return event_of(number, ticket, json.loads(message))
         except (EOFError, OSError):
-            pass
+            for _ in range(_EXIT_LOOKS):  # join() would wait for ever if the task closed that pipe, too
+                if not slot.process.is_alive():
+                    break
+                self._clock.sleep(0.05)
+            else:  # it could never answer, and each wait would end at once
+                return self._crashed(number, "crash", "the task closed the pipe to its worker")
         if slot.process.is_alive():
             return None
         slot.process.join()
@@ -318,6 +328,7 @@ class ProcessExecutor:
             except (BlockingIOError, OSError):
                 return
             if not data:
+                slot.log_ended = True
                 return
             slot.tail = (slot.tail + data)[-policy.LOG_TAIL_BYTES :]
             try:
