@@ -207,9 +207,10 @@ class Worker:
         self._heartbeat.check()
         if self._heartbeat.due_in() <= 0:
             self._beats += 1
+            last_at = self._heartbeat.last_at
             if not self._heartbeat.beat(self._record()):
                 self._reaper.reset()
-            if self._heartbeat.due_in() > 0:  # it went through
+            if self._heartbeat.last_at != last_at:  # it went through
                 self._context.on_beat()
             self.told = replace(self._tally)
             self._aftermath.mind_quarantine()

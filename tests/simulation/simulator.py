@@ -345,7 +345,7 @@ class World:
                 self.faults_left -= 1
                 return self.rng.choice(faults)
             roll -= probability
-        if self.full_until > self.now and op in ("stage", "mkdir"):
+        if self.full_until > self.now and op in ("stage", "mkdir", "write_beat"):
             return "full"
         return None
 
@@ -362,7 +362,7 @@ class World:
                 code = self.rng.choice(ERRORS)
                 raise OSError(code, os.strerror(code), *args[:1])
             case "full":
-                if op in ("stage", "mkdir"):
+                if op in ("stage", "mkdir", "write_beat"):
                     self.full_until = max(self.full_until, self.now + self.rng.uniform(0, 20))
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *args[:1])
             case "kill" | "kill late":
