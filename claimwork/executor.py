@@ -31,6 +31,7 @@ from .records import Failure, Job
 from .results import purge_stage
 
 _KILL_WAIT_S = 5.0
+_STANDSTILL_S = 1.0  # a wait ends so much later on no machine that is merely busy
 _EXIT_LOOKS = 20  # from the end of the pipe to the end of the process
 
 
@@ -183,7 +184,9 @@ class ProcessExecutor:
                 sources[slot.connection] = number
                 if not slot.log_ended:
                     sources[slot.log_fd] = number
+        asked = self._clock.monotonic()
         ready = wait(list(sources), max(timeout_s, 0))
+        self._forgive(self._clock.monotonic() - asked - max(timeout_s, 0))
         events: list[Event] = []
         numbers = {sources[source] for source in ready}
         if -1 in numbers:
@@ -280,6 +283,12 @@ class ProcessExecutor:
             return None
         loaded = ticket.kind is Kind.PLAN or bool(slot.shared.loaded)
         return Crashed(number, ticket, kind, words, tail, index, loaded)
+
+    def _forgive(self, stood_still_s: float) -> None:
+        """A wait that lasted longer than asked for: this machine, or its containers, stood still, and no input ran."""
+        if stood_still_s > _STANDSTILL_S:
+            for slot in self._slots:
+                slot.shared.begun_at += stood_still_s
 
     def _end_overdue(self) -> list[Event]:
         if self._job.timeout_s is None:
