@@ -5,16 +5,21 @@ const SCROLLED = ".chart, .table, pre";
 const connection = document.getElementById("connection");
 const said = document.getElementById("said");
 
+// What tells an element of the old part from the others in the new one.
+function nameOf(each) {
+  return each.tagName + (each.parentElement.dataset.key ?? each.getAttribute("href") ?? each.getAttribute("aria-label") ?? "");
+}
+
 function replace(section, html) {
   const opened = [...section.querySelectorAll("details[open]")].map((each) => each.dataset.key);
   const scrolled = [...section.querySelectorAll(SCROLLED)].map((each) => [each.scrollLeft, each.scrollTop]);
-  const focused = [...section.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  const focused = section.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   section.innerHTML = html;
   for (const each of section.querySelectorAll("details")) each.open = opened.includes(each.dataset.key);
   section.querySelectorAll(SCROLLED).forEach((each, at) => {
     if (at < scrolled.length) [each.scrollLeft, each.scrollTop] = scrolled[at];
   });
-  if (focused >= 0) section.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+  if (focused) [...section.querySelectorAll(FOCUSABLE)].find((each) => nameOf(each) === focused)?.focus({ preventScroll: true });
 }
 
 const events = new EventSource("/events");

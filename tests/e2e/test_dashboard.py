@@ -2,92 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import LIMIT_S, Bench, end, wait_until
+from tests.e2e.conftest import Bench, end, wait_until
+from tests.e2e.served import serve
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["/", "/input", "/metrics", "/status.json", "/healthz", "/style.css", "/live.js"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server said."""
-
-    code: int
-    headers: dict[str, str]
-    body: str
-
-
-class Site:
-    """A dashboard that listens."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        self.url = process.stdout.readline().strip()
-        assert self.url, process.communicate()
-        self.port = int(self.url.rstrip("/").rpartition(":")[2])
-
-    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
-        """One request."""
-        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
-        try:
-            asked.request(method, path, body, headers)
-            answer = asked.getresponse()
-            named = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, named, answer.read().decode())
-        finally:
-            asked.close()
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.ask("/status.json").body)
-        return found
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample: its name, and the values of its labels."""
-        return {
-            "/".join([sample.name, *sample.labels.values()]): sample.value
-            for family in text_string_to_metric_families(self.ask("/metrics").body)
-            for sample in family.samples
-        }
-
-    @contextmanager
-    def news(self) -> Iterator[Iterator[dict[str, Any]]]:
-        """What the server sends on its own, one after the other."""
-        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
-        asked.request("GET", "/events")
-        answer = asked.getresponse()
-        assert answer.getheader("content-type", "").startswith("text/event-stream")
-
-        def told() -> Iterator[dict[str, Any]]:
-            while line := answer.readline():
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
-
-        yield told()
-        asked.close()
-
-
-def serve(bench: Bench, *options: str, env: dict[str, str] | None = None) -> Site:
-    """Start a dashboard on a free port, that looks often."""
-    return Site(bench.start("dashboard", "out", "--port", "0", "--interval", "0.1", *options, env=env))
 
 
 def tree(bench: Bench) -> dict[str, bytes]:
@@ -97,8 +28,11 @@ def tree(bench: Bench) -> dict[str, bytes]:
 
 def test_numbers_follow_the_job(bench: Bench) -> None:
     """While it runs, page, metrics and status tell what runs where; then they and an open page tell that it is done."""
-    bench.put("done-1", "done-2", "held-1", "raises-1")
-    worker = bench.worker("--task", "tasks:both", "--max-attempts", "1", "--patience", "10", slots=2)
+    bench.put("done-1", "done-2", "raises-1")
+    bench.run("-q", "--task", "tasks:both", "--max-attempts", "1", "--patience", "10", code=4)
+    bench.put("held-1")
+    bench.plan()
+    worker = bench.worker(slots=2)
     bench.wait_for_run("held-1")
     site = serve(bench)
 
@@ -248,6 +182,24 @@ def test_only_names_of_this_machine(bench: Bench) -> None:
 
     assert site.ask("/status.json", Host=f"localhost:{site.port}").code == 200
     assert site.ask("/status.json", Host=f"evil.example:{site.port}").code == 400
+
+
+def test_a_mount_that_goes_and_comes_back(bench: Bench) -> None:
+    """While the job cannot be looked at, the page says so with what it knew, and the health check fails; then all is well."""
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench)
+    bench.out.rename(bench.root / "away")
+
+    sick = wait_until(lambda: (answer := site.ask("/healthz")).code == 503 and answer, "an ailment")
+    assert "cannot look at the job" in sick.body
+    page = site.ask("/").body
+    assert "cannot look at the job" in page
+    assert "1 of 1 done" in page
+    assert "cannot look" in site.status()["notice"]
+    assert site.ask("/input?name=a").code == 503
+    (bench.root / "away").rename(bench.out)
+    wait_until(lambda: site.ask("/healthz").code == 200, "health")
 
 
 def test_it_ends_when_told_to_with_pages_open(bench: Bench) -> None:
