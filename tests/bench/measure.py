@@ -18,17 +18,29 @@ class Options:
 
 @dataclass(frozen=True)
 class Measure:
-    """One quantity, measured several times. ``limit``: what its median may be at most, where there is a target."""
+    """One quantity, measured several times. ``limit`` and ``least``: what its median may be at most and must be at
+    least, where there is a target.
+    """
 
     name: str
     unit: str
     values: list[float]
     limit: float | None = None
+    least: float | None = None
 
     @property
     def is_met(self) -> bool | None:
         """Whether the target is; None without one."""
-        return None if self.limit is None else median(self.values) <= self.limit
+        if self.limit is None and self.least is None:
+            return None
+        found = median(self.values)
+        return (self.limit is None or found <= self.limit) and (self.least is None or found >= self.least)
+
+    @property
+    def target(self) -> str:
+        """The target in signs; empty without one."""
+        bounds = [("≥", self.least), ("≤", self.limit)]
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -39,6 +51,7 @@ class Measure:
             "min": min(self.values),
             "max": max(self.values),
             "limit": self.limit,
+            "least": self.least,
             "met": self.is_met,
             "values": self.values,
         }
@@ -57,7 +70,7 @@ def table(measures: list[Measure]) -> str:
     """A Markdown table, a row for each measure."""
     rows = [("measure", "unit", "runs", "median", "min", "max", "target"), ("---",) * 7]
     for each in measures:
-        target = "" if each.limit is None else f"≤ {each.limit:g}: {'met' if each.is_met else 'MISSED'}"
+        target = "" if each.is_met is None else f"{each.target}: {'met' if each.is_met else 'MISSED'}"
         numbers = [f"{value:.3g}" for value in (median(each.values), min(each.values), max(each.values))]
         rows.append((each.name, each.unit, str(len(each.values)), numbers[0], numbers[1], numbers[2], target))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -172,7 +172,7 @@ def test_the_rate_is_the_height_of_the_curve() -> None:
     drawn = charts.throughput(history())
 
     assert drawn is not None
-    assert drawn.words == "up to 1 inputs a second, 0.2 on average"
+    assert drawn.words == "0.2 inputs a second on average, up to 1"
     heights = [float(each) for each in re.findall(r"V([\d.]+)", drawn.path)]
     assert heights[0] == heights[-2] == charts.TOP
     assert set(heights[1:-2]) == {charts.HEIGHT - charts.BOTTOM}

@@ -37,7 +37,7 @@ def install(more: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise LabError(missing(more))
-    with _no_services():
+    with no_services():
         for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES, *packages]):
             done = subprocess.run(
                 ["apt-get", "-qq", *words],
@@ -54,7 +54,7 @@ def install(more: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def _no_services() -> Iterator[None]:
+def no_services() -> Iterator[None]:
     """Forbid packages to start services; a machine that has a policy of its own keeps that."""
     try:
         with _POLICY.open("x") as file:

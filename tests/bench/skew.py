@@ -1,0 +1,100 @@
+"""Skew: how long uneven inputs take with several slots, beside the least that is possible, and beside a static split.
+
+400 inputs, sizes by a Pareto law, the largest with a tenth of all bytes; the task sleeps in proportion to size, so that it
+needs no processors. The least is the larger of a fair share and the largest input. The static split, `md5(name) % slots`, is
+computed from the same sizes rather than run: what it takes is the share of its fullest slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+from random import Random
+
+from tests.bench.measure import Measure, Options
+from tests.bench.programs import CLAIMWORK, environment, run
+
+INPUTS = 400
+LARGEST = 0.1  # of all bytes
+SLOTS = (2, 4, 8)
+LEAST_S = 10.0  # what a run takes at least, for each number of slots
+MOST_REPEATS = 5
+ALPHA = 1.2  # heavy-tailed: a few files have most of the bytes
+CAP = 40.0  # no other file is so much larger than the smallest
+UNIT_BYTES = 100_000
+LIMIT = 1.05  # the project's target
+
+TASK = """
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+S_PER_BYTE = float((HERE / "pace").read_text())
+
+def sleep(path):
+    began = time.monotonic()  # the same for all processes of a kernel
+    time.sleep(path.stat().st_size * S_PER_BYTE)
+    with open(HERE / "log", "a") as log:
+        log.write(f"{began!r} {time.monotonic()!r}\\n")
+    return 0
+"""
+
+
+def measure(options: Options) -> list[Measure]:
+    """Each number of slots in turn, other inputs each time, the same for all."""
+    found: dict[int, list[float]] = {slots: [] for slots in SLOTS}
+    static: dict[int, list[float]] = {slots: [] for slots in SLOTS}
+    for turn in range(min(options.repeats, MOST_REPEATS)):
+        sizes = _sizes(Random(turn))
+        for slots in SLOTS:
+            fair, largest = sum(sizes.values()) / slots, max(sizes.values())
+            least = max(fair, largest)
+            with tempfile.TemporaryDirectory(dir=options.directory, prefix="claimwork-bench-") as root:
+                found[slots].append(_makespan_s(Path(root), sizes, slots, LEAST_S / least) / LEAST_S)
+            shares = [0] * slots
+            for name, size in sizes.items():
+                shares[int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % slots] += size
+            static[slots].append(max(shares) / least)
+    return [
+        each
+        for slots in SLOTS
+        for each in (
+            Measure(f"{slots} slots: makespan to the least", "", found[slots], LIMIT),
+            Measure(f"{slots} slots: static md5 split to the least", "", static[slots]),
+        )
+    ]
+
+
+def _sizes(rng: Random) -> dict[str, int]:
+    """Names and bytes."""
+    weights = [min(rng.paretovariate(ALPHA), CAP) for _ in range(INPUTS - 1)]
+    weights.append(sum(weights) * LARGEST / (1 - LARGEST))
+    return {f"{rng.getrandbits(64):016x}": int(weight * UNIT_BYTES) for weight in weights}
+
+
+def _makespan_s(home: Path, sizes: dict[str, int], slots: int, pace: float) -> float:
+    """Seconds from the first input that began to the last that ended, with two workers that have half of the slots each."""
+    (home / "tasks.py").write_text(TASK)
+    (home / "pace").write_text(repr(pace))
+    (home / "in").mkdir()
+    for name, size in sizes.items():
+        with (home / "in" / name).open("wb") as file:
+            file.truncate(size)  # nothing reads it, so it needs no disk
+    run((*CLAIMWORK, "plan", "in", "out", "--task", "tasks:sleep", "--quiet"), home, home)
+    workers = [
+        subprocess.Popen(
+            [*CLAIMWORK, "worker", "in", "out", "--slots", str(slots // 2), "--quiet"],
+            cwd=home,
+            env=environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    codes = [worker.wait() for worker in workers]
+    lines = [list(map(float, line.split())) for line in (home / "log").read_text().splitlines()]
+    if any(codes) or len(lines) != len(sizes):
+        raise RuntimeError(f"workers ended with {codes} after {len(lines)} of {len(sizes)} inputs")
+    return max(ended for _, ended in lines) - min(began for began, _ in lines)
