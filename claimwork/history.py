@@ -146,6 +146,7 @@ class History:
         """When workers that ran something came and went: the time, workers and slots from then on."""
         changes: Counter[float] = Counter()
         slots: Counter[float] = Counter()
+        now = max([self.last_at, *(each.at for each in self.workers.values())])
         for worker, row in self.rows.items():
             record = self.workers.get(worker)
             if not row.spans:
@@ -155,7 +156,7 @@ class History:
             count = 1 if record is None else record.slots
             if record is not None:
                 began = min(began, record.started_at) if record.started_at else began
-                ended = max(ended, record.at)
+                ended = max(ended, record.at if worker in self.left else now)  # one that beats is there until now
             changes[began] += 1
             slots[began] += count
             changes[ended] -= 1
@@ -216,7 +217,8 @@ class History:
 
     def _thinned(self) -> list[tuple[float, int, int]]:
         steps = self._steps()
-        return steps[:: max(1, len(steps) // (2 * _BUCKETS))] + steps[-1:]
+        every = max(1, len(steps) // (2 * _BUCKETS))
+        return steps[:-1:every] + steps[-1:]
 
     def _row(self, worker: str, start: float, span: float, fails: list[Failure]) -> dict[str, Any]:
         row, record = self.rows.get(worker, _Row()), self.workers.get(worker)

@@ -54,7 +54,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token = token.encode("utf-8", "surrogateescape")
         self._cookie = hashlib.sha256(self._token).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,11 +122,15 @@ class Dashboard:
 
     async def _news(self) -> AsyncIterator[str]:
         sent: dict[str, str] = {}
+        parts: dict[str, str] = {}
+        shown: tuple[int, str] | None = None
         quiet_s = 0.0
         yield "retry: 2000\n\n"
         while not self.is_stopping:
             view = self._live.view()
-            parts = await run_in_threadpool(self._live.draw, view)
+            if shown != (view.number, view.notice):
+                shown = (view.number, view.notice)
+                parts = await run_in_threadpool(self._live.draw, view)
             fresh = {name: html for name, html in parts.items() if sent.get(name) != html}
             if fresh:
                 news = {"verdict": view.snapshot.verdict, "sections": fresh}
@@ -134,7 +138,7 @@ class Dashboard:
             elif quiet_s >= _ALIVE_S:
                 yield ": nothing new\n\n"
             quiet_s = 0.0 if fresh or quiet_s >= _ALIVE_S else quiet_s + _LOOK_S
-            sent = dict(parts)
+            sent = parts
             await asyncio.sleep(_LOOK_S)
 
     async def _input(self, request: Request) -> Response:

@@ -76,6 +76,20 @@ def test_a_worker_that_came_late_could_not_have_helped_earlier() -> None:
     assert (balance["makespan_s"], balance["lower_bound_s"]) == (20.0, 14.0)
 
 
+def test_who_beats_is_there_until_now() -> None:
+    """Beats are some seconds apart: of two workers the one that beat earlier has not left for that; one that left has."""
+    history = History()
+    history.add(done(A, 0, (0, 2, 1)))
+    history.add(done(B, 1, (0, 8, 1)))
+    history.workers[A] = BeatRecord(A, 1, started_at=START, at=START + 5)
+    history.workers[B] = BeatRecord(B, 1, started_at=START, at=START + 9)
+    assert history.to_json()["live"] == [[0.0, 2], [9.0, 0]]
+
+    history.left.add(A)
+
+    assert history.to_json()["live"] == [[0.0, 2], [5.0, 1], [9.0, 0]]
+
+
 def test_nothing_ran_yet() -> None:
     """An empty history is a document like any other."""
     shown = History().to_json()
