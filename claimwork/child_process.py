@@ -31,7 +31,7 @@ from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
-from .tasks import Runner, adopt_orphans, load_runner
+from .tasks import Runner, adopt_orphans, die_with_parent, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
 CONTROL = b"control "  # before the name of a ticket: see `Executor.start`
@@ -118,19 +118,6 @@ def child_main(
 
 def _ignore(_number: int, _frame: object) -> None:
     pass
-
-
-def die_with_parent(parent: int, number: int) -> None:
-    """Get signal *number* when the parent dies: PR_SET_PDEATHSIG where there is one, else nothing.
-
-    Without it a child ends when it next looks at its closed pipe.
-    """
-    try:
-        ctypes.CDLL(None).prctl(1, number)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class TicketWork:
