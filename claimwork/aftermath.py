@@ -26,6 +26,8 @@ from .planner import PlanReport
 from .records import BeatRecord, Failure, Job, Outcome
 from .results import Places, Stage, adopt, present, settle, write_done
 
+_DEATHS_LOADING = 3
+
 
 class TooManyQuarantined(ClaimworkError):
     """More inputs are quarantined than the job allows."""
@@ -82,6 +84,7 @@ class Aftermath:
     _control: Ticket | None = None
     _control_runs: bool = False
     _looked_at: int = 0  # so many failures were held when no control was found
+    _deaths: int = 0  # of children that were loading the task, one after the other
 
     def __post_init__(self) -> None:
         self._log = PlanLog(self.fs, self.layout)
@@ -99,6 +102,7 @@ class Aftermath:
             case Crashed():
                 self._crashed(event)
             case Finished() if event.mapped is not None:
+                self._deaths = 0
                 self._mapped(event)
             case Finished():
                 if event.planned is not None:
@@ -135,6 +139,10 @@ class Aftermath:
     def _crashed(self, event: Crashed) -> None:
         ticket, index = event.ticket, event.index
         self.shedding.discard(ticket.name)
+        if not event.loaded:
+            self._died_loading(event)
+            return
+        self._deaths = 0
         if ticket.kind is not Kind.MAP:
             self._plan_or_reduce_crashed(event)
             return
@@ -156,6 +164,17 @@ class Aftermath:
         self.backlog += parts[1:]
         self.fail(parts[0], event.kind, event.error, event.detail, final=False)
         self.weigh(more_inputs=True)
+
+    def _died_loading(self, event: Crashed) -> None:
+        """No input had begun, so none is charged; a worker whose children die in a row as they load the task stops."""
+        self.claims.release(event.ticket, event.ticket.successor())
+        self._deaths += 1
+        if self._deaths >= _DEATHS_LOADING:
+            self.fault = self.fault or WorkerFault(
+                f"{self._deaths} child processes in a row ended as they loaded the task, the last one since "
+                f"{event.error}: is the image whole and made for this processor, and is there memory enough? "
+                "No input was charged for it"
+            )
 
     def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
         """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""

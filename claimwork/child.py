@@ -44,6 +44,9 @@ _SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
 class Progress(Protocol):
     """Shared between a child and its worker without messages."""
 
+    def loaded(self) -> None:
+        """The child has loaded the task: only from now on may an input be what ends it."""
+
     def begin(self, index: int) -> None:
         """The child starts input *index* now."""
 

@@ -31,7 +31,7 @@ from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
-from .tasks import Runner, adopt_orphans, load_runner
+from .tasks import Runner, adopt_orphans, die_with_parent, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
 CONTROL = b"control "  # before the name of a ticket: see `Executor.start`
@@ -45,6 +45,7 @@ class SharedProgress(ctypes.Structure):
         ("index", ctypes.c_int64),
         ("begun_at", ctypes.c_double),
         ("stop", ctypes.c_int64),
+        ("loaded", ctypes.c_int64),
     )
 
 
@@ -52,6 +53,9 @@ class _ChildProgress:
     def __init__(self, shared: SharedProgress, clock: Clock) -> None:
         self._shared = shared
         self._now = clock.monotonic
+
+    def loaded(self) -> None:
+        self._shared.loaded = 1
 
     def begin(self, index: int) -> None:
         self._shared.begun_at = self._now()
@@ -116,19 +120,6 @@ def _ignore(_number: int, _frame: object) -> None:
     pass
 
 
-def die_with_parent(parent: int, number: int) -> None:
-    """Get signal *number* when the parent dies: PR_SET_PDEATHSIG where there is one, else nothing.
-
-    Without it a child ends when it next looks at its closed pipe.
-    """
-    try:
-        ctypes.CDLL(None).prctl(1, number)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 class TicketWork:
     """A child's side of a ticket: everything that is raised becomes an answer."""
 
@@ -155,6 +146,7 @@ class TicketWork:
         self._clock = clock
         self._progress = progress
         self._stage = Stage(fs, layout, worker, prefix)
+        self._runner: Runner | None = None
         self._mapper: Mapper | None = None
 
     def run(self, ticket: Ticket, *, control: bool = False) -> dict[str, Any]:
@@ -185,13 +177,19 @@ class TicketWork:
             case Kind.PLAN:
                 return {"kind": "planned", "report": asdict(self._plan())}
             case Kind.REDUCE:
-                runner = self._load(self._job)
-                reduce_generation(self._fs, self._layout, self._job, self._stage, ticket.segment, runner.reduce)
+                reduce = self._get_runner().reduce
+                reduce_generation(self._fs, self._layout, self._job, self._stage, ticket.segment, reduce)
                 return {"kind": "reduced"}
+
+    def _get_runner(self) -> Runner:
+        if self._runner is None:
+            self._runner = self._load(self._job)
+            self._progress.loaded()
+        return self._runner
 
     def _get_mapper(self) -> Mapper:
         if self._mapper is None:
-            runner = self._load(self._job)
+            runner = self._get_runner()
             self._mapper = Mapper(
                 self._fs, self._layout, self._job, self._stage, self._input_dir, runner, self._clock, self._progress
             )

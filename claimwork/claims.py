@@ -43,7 +43,7 @@ class ClaimStore(Protocol):
         """Tickets of a shard that nobody holds, by a fresh listing."""
 
     def held(self) -> list[Ticket]:
-        """What I hold, by a fresh listing."""
+        """What I hold, by a fresh listing. What seems to be held by me and is not, no longer seems so."""
 
     def split(self, ticket: Ticket, parts: Sequence[Ticket]) -> None:
         """Replace a ticket that I hold by *parts* that I hold."""
@@ -110,6 +110,10 @@ class Claims:
     def forget_listing(self) -> None:
         """List afresh before the next claim: something came back that may be heavier than what is left of the listing."""
         self._listed.clear()
+
+    def doubt(self) -> None:
+        """List what I hold before the next claim: a claim that was answered with an error may have happened long after."""
+        self._doubt = True
 
     def holding(self, ticket: Ticket) -> None:
         """Remember a ticket that I hold by another way than `next`."""

@@ -40,6 +40,13 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 input_dir = argument("input_dir", "IN", "Directory of the inputs.", "INPUT")
 out = argument("out", "OUT", "Directory of the job.", "OUTPUT")
 quiet = option("--quiet", "-q", env="QUIET", is_flag=True, help="Say nothing but errors.")
+interval = option(
+    "--interval",
+    env="INTERVAL",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    help="Seconds between looks at a job that is watched.",
+)
 as_json = option("--json", "as_json", env="JSON", is_flag=True, help="Print one JSON document.")
 
 worker_options = _together(
@@ -234,13 +241,7 @@ def reduce() -> None:
 @app.command()
 @out
 @option("--watch", "-w", env="WATCH", is_flag=True, help="Keep showing it.")
-@option(
-    "--interval",
-    env="INTERVAL",
-    type=click.FloatRange(min=0.1),
-    default=2.0,
-    help="Seconds between looks with --watch.",
-)
+@interval
 @as_json
 @done_in("look")
 def status() -> None:
@@ -268,10 +269,43 @@ def retry() -> None:
 @app.command()
 @out
 @option("--format", "-f", "form", env="FORMAT", default="json", help="json, jsonl or csv.")
-@option("--output", "-o", env="EXPORT", help="A file instead of stdout.")
+@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
 @done_in("look")
 def export() -> None:
     """Write all results as one document: json (input → value), jsonl or csv."""
+
+
+@app.command()
+@out
+@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
+@done_in("show")
+def report() -> None:
+    """Write one HTML page of a job during or after it: what ran where and when, how balanced, stragglers, failures, versions.
+
+    The page is complete in itself and asks no other host for anything. OUT may be a copy of the job's directory.
+    """
+
+
+@app.command()
+@out
+@option("--host", env="HOST", default="127.0.0.1", help="Address to listen on; 0.0.0.0 or :: for all of this machine.")
+@option(
+    "--port", env="PORT", type=click.IntRange(0, 65535), default=8765, help="Port to listen on; 0: any that is free."
+)
+@option(
+    "--token",
+    env="TOKEN",
+    default="",
+    help="Serve only who knows it: open /?token=... once, or send it as Authorization: Bearer. "
+    "The variable does not show in lists of processes.",
+)
+@interval
+@done_in("show")
+def dashboard() -> None:
+    """Serve a live page of a job, /metrics for Prometheus, /status.json and /healthz. Reads only.
+
+    Needs claimwork[dashboard].
+    """
 
 
 @app.command()

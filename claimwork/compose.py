@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from . import policy
+from . import __version__, policy
 from .aftermath import Tally
 from .claims import ClaimStore
 from .clock import SystemClock
@@ -196,6 +196,7 @@ def identity() -> BeatRecord:
         slot=os.environ.get("CLAIMWORK_SLOT", ""),
         node=os.environ.get("CLAIMWORK_NODE", ""),
         service=os.environ.get("CLAIMWORK_SERVICE", ""),
+        version=__version__,
         started_at=now,
         at=now,
     )

@@ -31,6 +31,8 @@ from .records import Job
 from .results import purge_stage
 
 _KILL_WAIT_S = 5.0
+_STANDSTILL_S = 1.0  # a wait ends so much later on no machine that is merely busy
+_EXIT_LOOKS = 20  # from the end of the pipe to the end of the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """A child ended or was ended in the middle of input ``index`` (None: of no input)."""
+    """A child ended or was ended in the middle of input ``index`` (None: of no input).
+
+    ``loaded``: it had loaded the task, so that an input may have been what ended it.
+    """
 
     slot: int
     ticket: Ticket
@@ -54,6 +59,7 @@ class Crashed:
     error: str
     detail: str
     index: int | None
+    loaded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,9 @@ class _Slot:
         self.process: BaseProcess | None = None
         self.connection: Connection | None = None
         self.log_fd = -1
+        self.log_ended = (
+            False  # the task closed its stdout and stderr: nothing more comes, and that would end each wait
+        )
         self.tail = b""
         self.ticket: Ticket | None = None
         self.since = 0.0
@@ -173,8 +182,11 @@ class ProcessExecutor:
         for number, slot in enumerate(self._slots):
             if slot.process is not None:
                 sources[slot.connection] = number
-                sources[slot.log_fd] = number
+                if not slot.log_ended:
+                    sources[slot.log_fd] = number
+        asked = self._clock.monotonic()
         ready = wait(list(sources), max(timeout_s, 0))
+        self._forgive(self._clock.monotonic() - asked - max(timeout_s, 0))
         events: list[Event] = []
         numbers = {sources[source] for source in ready}
         if -1 in numbers:
@@ -211,6 +223,7 @@ class ProcessExecutor:
     def _spawn(self, number: int) -> None:
         slot = self._slots[number]
         slot.generation += 1
+        slot.shared.loaded = 0
         ours, theirs = self._context.Pipe()
         log_read, log_write = os.pipe()
         slot.process = self._context.Process(
@@ -231,7 +244,7 @@ class ProcessExecutor:
         theirs.close()
         os.close(log_write)
         os.set_blocking(log_read, False)
-        slot.connection, slot.log_fd, slot.tail = ours, log_read, b""
+        slot.connection, slot.log_fd, slot.log_ended, slot.tail = ours, log_read, False, b""
 
     def _collect(self, number: int) -> Event | None:
         slot = self._slots[number]
@@ -244,7 +257,12 @@ class ProcessExecutor:
                 assert ticket is not None
                 return event_of(number, ticket, json.loads(message))
         except (EOFError, OSError):
-            pass
+            for _ in range(_EXIT_LOOKS):  # join() would wait for ever if the task closed that pipe, too
+                if not slot.process.is_alive():
+                    break
+                self._clock.sleep(0.05)
+            else:  # it could never answer, and each wait would end at once
+                return self._crashed(number, "crash", "the task closed the pipe to its worker")
         if slot.process.is_alive():
             return None
         slot.process.join()
@@ -261,7 +279,16 @@ class ProcessExecutor:
         tail = slot.tail.decode("utf-8", "replace")
         ticket, slot.ticket = slot.ticket, None
         self._end(number)
-        return None if ticket is None else Crashed(number, ticket, kind, words, tail, index)
+        if ticket is None:
+            return None
+        loaded = ticket.kind is Kind.PLAN or bool(slot.shared.loaded)
+        return Crashed(number, ticket, kind, words, tail, index, loaded)
+
+    def _forgive(self, stood_still_s: float) -> None:
+        """A wait that lasted longer than asked for: this machine, or its containers, stood still, and no input ran."""
+        if stood_still_s > _STANDSTILL_S:
+            for slot in self._slots:
+                slot.shared.begun_at += stood_still_s
 
     def _end_overdue(self) -> list[Event]:
         if self._job.timeout_s is None:
@@ -310,6 +337,7 @@ class ProcessExecutor:
             except (BlockingIOError, OSError):
                 return
             if not data:
+                slot.log_ended = True
                 return
             slot.tail = (slot.tail + data)[-policy.LOG_TAIL_BYTES :]
             try:

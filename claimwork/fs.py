@@ -119,7 +119,10 @@ class Fs(Protocol):
         """Remove a directory with all in it, as far as that goes: what a program left in a stage. Links not followed."""
 
     def rmdir(self, path: str) -> None:
-        """Remove an empty directory: from then on nothing can be created or renamed into it, however late."""
+        """Remove an empty directory: from then on nothing can be created or renamed into it, however late.
+
+        NFS's own ``.nfs…`` files, which `names` does not show, are removed with it.
+        """
 
     def open_beat(self, path: str, data: bytes) -> Beat:
         """Create a heartbeat file and keep it open. Its name is random, so one that exists is my own, its reply lost."""
@@ -282,10 +285,16 @@ class PosixFs:
         os.unlink(encode_path(path))
 
     def remove_tree(self, path: str) -> None:
+        _make_writable(encode_path(path))
         shutil.rmtree(encode_path(path), ignore_errors=True)
 
     def rmdir(self, path: str) -> None:
-        os.rmdir(encode_path(path))
+        try:
+            os.rmdir(encode_path(path))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not _remove_silly(encode_path(path)):
+                raise
+            os.rmdir(encode_path(path))
 
     def open_beat(self, path: str, data: bytes) -> Beat:
         # not for reading: NFSv4 would lend the file, and whoever buries a dead worker would wait for the end of its lease
@@ -352,6 +361,35 @@ def _open_regular(path: str) -> int:
         os.close(fd)
         raise RecordError(f"{path!r} is not a plain file")
     return fd
+
+
+def _make_writable(path: bytes) -> None:
+    """Let the owner empty each directory of a tree: programs make some that they may not write themselves."""
+    pending = [path]
+    while pending:
+        directory = pending.pop()
+        try:
+            os.chmod(directory, 0o700)
+            with os.scandir(directory) as entries:
+                pending += [each.path for each in entries if each.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue  # somebody else's, or gone
+
+
+def _remove_silly(directory: bytes) -> bool:
+    """Remove what stands for files that an NFS client unlinked while they were open; True when something was removed.
+
+    Nobody else will, if that client has lost its power.
+    """
+    removed = False
+    for name in os.listdir(directory):
+        if name.startswith(b".nfs"):
+            try:
+                os.unlink(directory + b"/" + name)
+                removed = True
+            except OSError:
+                pass  # EBUSY: a process on this host has it open
+    return removed
 
 
 def _digest_fd(fd: int, keep_bytes: int) -> tuple[int, str, bytes | None]:

@@ -18,7 +18,7 @@ from .errors import Fenced, RecordError
 from .fs import Fs, Lock
 from .layout import Layout
 from .names import is_worker
-from .policy import BEAT_JITTER, BEATS_IN_PATIENCE, SELF_FENCE
+from .policy import BEAT_JITTER, BEAT_TRIES, BEATS_IN_PATIENCE, SELF_FENCE
 from .records import BeatRecord
 
 
@@ -35,6 +35,7 @@ class Heartbeat:
         self._patience_s = patience_s
         self.period_s = patience_s / BEATS_IN_PATIENCE * (1 + BEAT_JITTER * (2 * jitter - 1))
         self.last_at = clock.monotonic()
+        self._tried_at = self.last_at
         self._lock: Lock | None = None
 
     def start(self, record: BeatRecord) -> None:
@@ -57,8 +58,9 @@ class Heartbeat:
             raise Fenced("peers took this worker for dead before it had begun")
 
     def due_in(self) -> float:
-        """Seconds until the next beat should be written."""
-        return self.last_at + self.period_s - self._clock.monotonic()
+        """Seconds until the next beat should be written; after one that failed it is tried again a little later."""
+        again = self._tried_at + self.period_s / BEAT_TRIES
+        return max(self.last_at + self.period_s, again) - self._clock.monotonic()
 
     def check(self) -> None:
         """Raise Fenced when the last beat is so old that peers may be about to take my tickets back."""
@@ -71,14 +73,14 @@ class Heartbeat:
         An OSError is swallowed: the next beat tries again, and `check` bounds how long.
         """
         self.check()
-        started = self._clock.monotonic()
+        started = self._tried_at = self._clock.monotonic()
         in_time = started - self.last_at <= 2 * self.period_s
         try:
             self._file.write(records.encode_beat(replace(record, boot=record.boot if self._lock is not None else "")))
             found = self._fs.inode(self._path)
         except OSError:
             return False
-        if self._inode is not None and found != self._inode:
+        if found is None or found != self._inode:
             raise Fenced("the heartbeat file is gone: peers took this worker for dead")
         self.last_at = started
         return in_time

@@ -90,6 +90,20 @@ def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
     return Life(path, each.size_bytes, number, index, state, places.result, outcome, ticket, holder, beat, failures)
 
 
+def search(fs: Fs, layout: Layout, text: str, limit: int) -> list[str]:
+    """Up to *limit* planned inputs, in the order of the plan: those that fit a glob, or whose path holds *text*."""
+    is_glob = bool(set(text) & set("*?["))
+    found: dict[str, None] = {}  # in order, and each once: a retried input is planned again
+    for _, entry in PlanLog(fs, layout).entries():
+        if isinstance(entry, Segment):
+            for each in entry.inputs:
+                if fnmatch.fnmatchcase(each.path, text) if is_glob else text in each.path:
+                    found[each.path] = None
+                    if len(found) == limit:
+                        return list(found)
+    return list(found)
+
+
 def _outcome(fs: Fs, layout: Layout, number: int, index: int) -> Outcome | None:
     for lo, hi in done_ranges(fs, layout, number):
         if lo <= index < hi:

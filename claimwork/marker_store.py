@@ -53,11 +53,18 @@ class MarkerStore:
         return [ticket for ticket in found if f"{ticket.name}.lock" not in locked]
 
     def held(self) -> list[Ticket]:
-        return [
-            ticket
-            for ticket in tickets_among(_names(self._fs, self._layout.work_of(self._me)))
-            if self._owner(ticket) == self._me and self._next(ticket) is None
-        ]
+        mine = []
+        for ticket in tickets_among(_names(self._fs, self._layout.work_of(self._me))):
+            owner = self._owner(ticket)
+            if owner == self._me:
+                following = self._next(ticket)
+                if following is None:
+                    mine.append(ticket)
+                else:
+                    self._complete(self._me, ticket, following)
+            elif owner:  # announced and not got: everybody would take it for held by me
+                _unlink(self._fs, self._layout.held_ticket(self._me, ticket))
+        return mine
 
     def split(self, ticket: Ticket, parts: Sequence[Ticket]) -> None:
         for part in parts:

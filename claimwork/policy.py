@@ -11,6 +11,7 @@ from .names import Kind, Ticket
 PATIENCE_S = 75.0  # T: how long a peer's beat may stand still; five beats, so four may be missed
 BEATS_IN_PATIENCE = 5  # a beat every T/5, and at least so many reads before anyone is suspect
 BEAT_JITTER = 0.2  # +-20 %: workers that started together drift apart
+BEAT_TRIES = 15  # a beat that failed is tried again so often before the next one would be due: each second
 SELF_FENCE = 0.8  # of T: a worker that could not beat for so long gives up before its peers can have given it up
 HEALTHY_WITHIN = (
     4  # of T: peers gave up a worker that is silent for so long, and starting afresh did not help it either

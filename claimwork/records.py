@@ -199,6 +199,7 @@ class BeatRecord:
     slot: str = ""
     node: str = ""
     service: str = ""
+    version: str = ""
     state: str = "idle"
     slots: int = 1
     done: int = 0
@@ -529,6 +530,7 @@ def parse_beat(data: bytes, path: str) -> BeatRecord:
         slot=text("slot"),
         node=text("node"),
         service=text("service"),
+        version=text("version"),
         state=text("state"),
         slots=_int(body, "slots"),
         done=_int(body, "done"),

@@ -107,7 +107,9 @@ def _workers(snapshot: Snapshot, width: int) -> Table:
     places = {(each.host, each.node) for each in workers}
     columns = {
         "worker": [each.id[:8] for each in workers],
-        "where": [_where(each) for each in workers] if len(places) > 1 or any(each.slot for each in workers) else [],
+        "where": [printable(each.where) for each in workers]
+        if len(places) > 1 or any(each.slot for each in workers)
+        else [],
         "state": [each.state for each in workers],
         "beat": [_beat(each) for each in workers],
         "done": [str(each.done) if each.done else "" for each in workers],
@@ -135,13 +137,6 @@ def _workers(snapshot: Snapshot, width: int) -> Table:
         ]
         table.add_row(*cells, style="" if each.is_live else "dim")
     return table
-
-
-def _where(each: WorkerView) -> str:
-    where = each.node or each.host
-    if each.slot:
-        where += f" slot {each.slot}"
-    return printable(where)
 
 
 def _beat(each: WorkerView) -> str:

@@ -34,6 +34,7 @@ class WorkerView:
     host: str
     slot: str
     node: str
+    service: str
     state: str
     why: str
     slots: int
@@ -45,6 +46,11 @@ class WorkerView:
     share: float
     rate: Rate
     current: tuple[Current, ...]
+
+    @property
+    def where(self) -> str:
+        """Its place, for people."""
+        return place(self.node or self.host, self.service, self.slot)
 
     @property
     def is_live(self) -> bool:
@@ -144,6 +150,13 @@ def verdict(facts: Facts) -> tuple[str, str, Exit]:
     if all(state == "draining" for state in facts.live):
         return "DRAINING", f"{facts.left} left, and every worker is stopping", Exit.WORK_REMAINS
     return "RUNNING", f"{facts.left} left", Exit.WORK_REMAINS
+
+
+def place(machine: str, service: str, slot: str) -> str:
+    """Where a worker is, in the words of whoever looks for it there: a task of Swarm has its name."""
+    if not slot:
+        return machine
+    return f"{machine} {service}.{slot}" if service else f"{machine} slot {slot}"
 
 
 def duration(seconds: float) -> str:

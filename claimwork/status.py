@@ -202,6 +202,7 @@ class StatusReader:
             record.host,
             record.slot,
             record.node,
+            record.service,
             state,
             why,
             record.slots,

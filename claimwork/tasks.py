@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -208,7 +209,14 @@ class CommandRunner:
         stdout = None if self._has_output else open(staged, "wb")  # noqa: SIM115 - closed below
         try:
             # the output of a program with {output} is talk, and goes where the child's own goes
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=stdout, env=environment, check=False)
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                env=environment,
+                check=False,
+                preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGKILL),
+            )
             end_orphans()
         except OSError as error:
             raise CommandFailed(f"cannot start {argv[0]!r}: {error.strerror}") from None
@@ -221,6 +229,19 @@ class CommandRunner:
         if self._has_output and not os.path.isfile(staged):
             raise CommandFailed(f"{argv[0]!r} exited with 0 but wrote no {{output}}")
         return None
+
+
+def die_with_parent(parent: int, number: int) -> None:
+    """Get signal *number* when the parent dies: PR_SET_PDEATHSIG where there is one, else nothing.
+
+    Without it a child of claimwork ends when it next looks at its closed pipe, and a program runs on.
+    """
+    try:
+        ctypes.CDLL(None).prctl(1, number)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def adopt_orphans() -> None:

@@ -21,12 +21,15 @@ from .records import Failure, Job
 _LISTINGS = 64  # directories of quarantine/ for one look
 _READS = 64  # reports and notes for one look
 _GROUPS = 8
+_DETAIL = 2000  # characters of a log
 _NAMED = 3  # inputs that a group names, and that its command can retry by name
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Inputs with one cause. ``state``: quarantined, or backing off. ``command`` brings quarantined ones back."""
+    """Inputs with one cause. ``state``: quarantined, or backing off. ``command`` brings quarantined ones back; ``detail`` is
+    the end of the log of the first of them.
+    """
 
     state: str
     count: int
@@ -34,6 +37,7 @@ class Trouble:
     error: str
     inputs: tuple[str, ...]
     command: str = ""
+    detail: str = ""
 
     @property
     def sample(self) -> str:
@@ -160,6 +164,7 @@ def _grouped(state: str, failures: list[Failure], out: str = "") -> list[Trouble
             group[0].error,
             tuple(each.input for each in group[:_NAMED]),
             retry_command(out, [each.input for each in group]) if out and len(group) <= _NAMED else "",
+            group[0].detail[-_DETAIL:],
         )
         for group in largest
     ]

@@ -16,7 +16,9 @@ be imported and agrees with `PlainKernel` on a probe, otherwise `PlainKernel` it
 the standard library only. CLAIMWORK_WORDCOUNT=plain in the environment rules the first one out.
 """
 
+import errno
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,9 +61,11 @@ class BadUtf8(ValueError):
 
 
 def count_path(path: str | os.PathLike[str], *, errors: str = "strict") -> Count:
-    """Count the file at *path*."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Count the file at *path*. Raises OSError for what is no file, and waits for nothing: a FIFO would have no end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", os.fspath(path))
         return count_fd(fd, errors=errors)
     finally:
         os.close(fd)

@@ -207,9 +207,10 @@ class Worker:
         self._heartbeat.check()
         if self._heartbeat.due_in() <= 0:
             self._beats += 1
+            last_at = self._heartbeat.last_at
             if not self._heartbeat.beat(self._record()):
                 self._reaper.reset()
-            if self._heartbeat.due_in() > 0:  # it went through
+            if self._heartbeat.last_at != last_at:  # it went through
                 self._context.on_beat()
             self.told = replace(self._tally)
             self._aftermath.mind_quarantine()
@@ -357,6 +358,7 @@ class Worker:
         if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
             return
         self._missing_at = now
+        self._claims.doubt()  # what I hold unawares is missed by nobody
         ready, held = self._claims.ready(), self._coverage.held()
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 from .. import __version__
-from ..child_process import die_with_parent
 from ..compose import RELAYED, Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
 from ..errors import Exit, UsageError, WorkerFault
 from ..fs import decode_path
@@ -25,6 +24,7 @@ from ..names import Kind
 from ..records import Job, is_suffix
 from ..snapshot import Snapshot
 from ..status import StatusReader
+from ..tasks import die_with_parent
 from ..worker import Setup, Stop
 
 _PROGRESS_EVERY_S = 0.25

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.e2e.conftest import Bench
@@ -9,6 +11,9 @@ from tests.e2e.conftest import Bench
 TASK = """
 import os
 from pathlib import Path
+
+if os.environ.get("BROKEN") == "import":
+    os.kill(os.getpid(), 4)  # an instruction that this processor does not have
 
 def run(path):
     with open(Path(__file__).parent / "runs", "a") as file:
@@ -50,6 +55,29 @@ def test_a_broken_image_quarantines_nothing(broken: Bench, how: str, claims: str
     broken.run("--quiet")
     assert len(broken.results()) == 30
     assert broken.is_settled()
+
+
+@pytest.mark.parametrize("claims", ["rename", "marker"])
+def test_a_task_that_ends_the_process_as_it_is_loaded(broken: Bench, claims: str) -> None:
+    """No input had begun, so none is charged: after three children the worker says so and ends with code 12. It reduces
+    nothing either.
+    """
+    broken.plan("--task", "brittle:run", "--claims", claims)
+
+    line = broken.fails(12, "worker", "in", "out", "--quiet", env={"BROKEN": "import"})
+
+    assert "3 child processes in a row ended as they loaded the task" in line
+    assert "killed by SIGILL" in line
+    assert broken.inside("failures") == broken.inside("done") == []
+    broken.run("--quiet")
+    assert len(broken.results()) == 30
+
+    (summary,) = (broken.out / ".claimwork/summary").iterdir()
+    summary.unlink()
+    line = broken.fails(12, "reduce", "out", "--quiet", env={"BROKEN": "import"})
+    assert "killed by SIGILL" in line
+    assert broken.inside("failures") == []
+    assert json.loads(broken.ok("reduce", "out", "--quiet").stdout) == {"inputs": 30, "quarantined": 0}
 
 
 def test_a_broken_replica_beside_sound_ones(broken: Bench) -> None:

@@ -45,6 +45,19 @@ def test_the_others_take_over_from_a_killed_worker(bench: Bench, claims: str) ->
     assert bench.is_settled()
 
 
+def test_a_killed_worker_leaves_no_program_running(bench: Bench) -> None:
+    """What it had started for an input would otherwise go on for as long as it likes, beside the next attempt."""
+    bench.put("a")
+    bench.plan("--command", "sh -c 'echo $$ >program; exec sleep 600' {input}")
+    worker = bench.worker()
+    program = bench.root / "program"
+    wait_until(lambda: program.exists() and program.read_text().endswith("\n"), "the program")
+
+    worker.kill()
+
+    wait_until(lambda: not is_alive(int(program.read_text())), "the death of the program", 5)
+
+
 @CLAIMS
 def test_a_killed_child_costs_its_input_one_attempt(bench: Bench, claims: str) -> None:
     """A child that is killed by somebody else is a failed attempt of the input in its hands, and of no other."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -217,6 +218,26 @@ def test_a_child_alone_that_stands_still_is_waited_for(bench: Bench) -> None:
     assert [end(worker).code, end(other).code] == [0, 0]
     assert [ran.attempt for ran in bench.runs() if ran.input == "held"] == [1]
     ends_as_undisturbed(bench, fenced=0, reclaimed=0)
+
+
+def test_a_standstill_of_all_counts_for_no_timeout(bench: Bench) -> None:
+    """A machine or a container that is paused for longer than --timeout charges nothing to what it was at."""
+    bench.put("held")
+    bench.plan("--task", "tasks:hold", "--timeout", "4", "--max-attempts", "1")
+    worker = bench.worker()
+    bench.wait_for_run("held")
+
+    stop(*all_of(worker))
+    time.sleep(5)
+    for pid in all_of(worker)[:1]:
+        wake(pid)  # the worker first: it looks before the child can answer
+    time.sleep(1)
+    bench.say("go")
+    wake(*all_of(worker))
+
+    assert end(worker).code == 0
+    assert bench.reports() == {}
+    assert bench.export() == {"held": 12}
 
 
 def test_a_child_alone_that_stands_still_past_the_timeout(bench: Bench) -> None:

@@ -105,11 +105,13 @@ def test_verdicts_and_exit_codes(bench: Bench) -> None:
     assert "3 of 3 done; 46 B of 46 B" in done
 
 
-def test_who_is_at_what(bench: Bench) -> None:
-    """A live worker is listed with its host, state, slots and what it is at."""
+@pytest.mark.parametrize(("service", "where"), [("", "node-a slot 7"), ("counting_worker", "node-a counting_worker.7")])
+def test_who_is_at_what(bench: Bench, service: str, where: str) -> None:
+    """A live worker is listed with its host, its task in Swarm, state, slots and what it is at."""
     bench.put("held-1", "held-2")
     bench.plan("--task", "tasks:hold", "--patience", "1")
-    bench.start("worker", "in", "out", "--slots", "2", env={"CLAIMWORK_SLOT": "7", "CLAIMWORK_NODE": "node-a"})
+    task = {"CLAIMWORK_SLOT": "7", "CLAIMWORK_NODE": "node-a", "CLAIMWORK_SERVICE": service}
+    bench.start("worker", "in", "out", "--slots", "2", env=task)
     bench.wait_for_run("held-1")
     bench.wait_for_run("held-2")
 
@@ -120,9 +122,10 @@ def test_who_is_at_what(bench: Bench) -> None:
     status = wait_until(running, "two running inputs")
 
     (worker,) = status["workers"]
-    assert (worker["state"], worker["slots"], worker["slot"], worker["node"]) == ("busy", 2, "7", "node-a")
+    assert (worker["state"], worker["slots"]) == ("busy", 2)
+    assert [worker[name] for name in ("slot", "node", "service")] == ["7", "node-a", service]
     assert len(worker["current"]) == 2
-    assert "node-a slot 7" in bench.call("status", "out").stdout
+    assert where in bench.call("status", "out").stdout
     bench.say("go")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 
 import pytest
 
-from tests.e2e.conftest import Bench
+from tests.e2e.conftest import NOBODY, Bench
 
 TASKS = '''
 import os, sys
@@ -330,6 +331,21 @@ def test_a_program_that_was_ended_and_left_a_directory(bench: Bench) -> None:
     (report,) = bench.reports().values()
     assert report["attempts"][0]["kind"] == "timeout"
     assert bench.is_settled()
+
+
+def test_a_program_that_left_directories_nobody_may_write(open_bench: Bench) -> None:
+    """What it made of its {output} goes all the same: a dead worker's stage that never got empty would keep its tickets."""
+    open_bench.put("a")
+    open_bench.out.mkdir()
+    os.chown(open_bench.out, NOBODY, NOBODY)
+    make = "mkdir -p $3/a/b; touch $3/a/b/c; chmod 0 $3/a/b; chmod 555 $3/a $3; exec sleep 600"
+    command = f"{tool(open_bench, make)} {{input}} -o {{output}}"
+
+    open_bench.ok("plan", "in", "out", "--command", command, "--timeout", "1", "--max-attempts", "1", uid=NOBODY)
+    open_bench.ok("worker", "in", "out", "--slots", "1", "-q", uid=NOBODY)
+
+    assert list(open_bench.reports()) == ["a.json"]
+    assert list((open_bench.out / ".claimwork/stage").rglob("*")) == []
 
 
 def test_a_program_that_is_not_there(bench: Bench) -> None:

@@ -703,6 +703,39 @@ def clean_claim_calls(peer: MakePeer, fs: Fs) -> int:
     return max(nth for nth, call in enumerate(counting.calls, 1) if call in ("rename", "link"))
 
 
+def test_a_claim_that_happened_much_later_is_found_when_in_doubt(peer: MakePeer, mount: tuple[Fs, str]) -> None:
+    """Nobody else misses what a living worker holds: it looks itself, whenever it has nothing to do for a while."""
+    alice = peer(1)
+    ticket = map_ticket(0, 5, 0, 0, 4, 40)
+    alice.store.offer(ticket)
+    assert alice.claims.next(lambda _: False) is None
+    assert peer(1, mount[0]).store.claim(ticket)  # by a request of hers that she gave up on long ago
+
+    assert alice.claims.next(lambda _: True) is None
+    alice.claims.doubt()
+    assert alice.claims.next(lambda _: True) == ticket
+
+
+def test_what_only_seems_to_be_held_is_tidied_up(mount: tuple[Fs, str], layout: Layout) -> None:
+    """Announcements of claims that failed, or were handed back, made by requests that came late: peers would take those
+    tickets for held by a living worker, and never offer again what is lost with them.
+    """
+    peer = MakePeer(mount[0], layout, "marker")
+    alice, bob = peer(1), peer(2)
+    lost, moved = map_ticket(0, 5, 0, 0, 4, 40), map_ticket(0, 4, 0, 4, 8, 20)
+    for ticket in (lost, moved):
+        alice.store.offer(ticket)
+    assert alice.store.claim(lost)
+    assert bob.store.claim(moved)
+    bob.store.release(moved, moved.successor())
+    for ticket in (lost, moved):
+        mount[0].stage(layout.held_ticket(bob.id, ticket), b"")
+
+    assert bob.store.held() == []
+    assert mount[0].names(layout.work_of(bob.id)) == []
+    assert alice.store.held() == [lost]
+
+
 def test_a_full_disk_is_not_a_lost_race(peer: MakePeer, mount: tuple[Fs, str]) -> None:
     """It is the worker's trouble, and it says so."""
     alice = peer(1)

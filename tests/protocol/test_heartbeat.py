@@ -133,6 +133,25 @@ def test_one_failed_beat_is_no_end(mount: tuple[Fs, str], layout: Layout, code: 
     assert parse_beat(mount[0].read(layout.live_of(ALICE), 9999), "").beat == 3
 
 
+def test_a_beat_that_fails_is_tried_again_each_second(mount: tuple[Fs, str], layout: Layout) -> None:
+    """A worker that waits until it is due neither asks a broken mount without pause nor misses its end."""
+    broken, clock = HookedFs(mount[0]), ManualClock()
+    heartbeat = started(broken, layout, clock)
+
+    def fail(op: str, args: tuple[object, ...]) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    broken.before = fail  # type: ignore[method-assign]
+    tries = 0
+    while clock.now - heartbeat.last_at <= 0.8 * T:
+        assert heartbeat.beat(RECORD) is False
+        clock.advance(max(heartbeat.due_in(), 0.001))
+        tries += 1
+    heartbeat.stop()
+
+    assert 40 <= tries <= 80
+
+
 def test_leaving_moves_the_last_record(mount: tuple[Fs, str], layout: Layout) -> None:
     """Nobody watches who left, and `status` still knows."""
     fs = mount[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimwork.child_process import LOST, NEVER, TicketWork
 from claimwork.executor import Crashed, Event, Running, event_of
-from claimwork.names import Ticket
+from claimwork.names import Kind, Ticket
 from claimwork.records import Job
 from claimwork.results import purge_stage
 from claimwork.retrying import RetryingFs
@@ -31,6 +31,10 @@ class SimProgress:
         self.begun_at = 0.0
         self.stop = NEVER
         self.now: Callable[[], float] = lambda: 0.0
+        self.is_loaded = False
+
+    def loaded(self) -> None:
+        self.is_loaded = True
 
     def begin(self, index: int) -> None:
         self.begun_at = self.now()
@@ -120,7 +124,9 @@ class SimExecutor:
             if at.process is process_:
                 index = progress.index if progress.index >= 0 else None
                 at.process = None
-                self._post(Crashed(slot, ticket, "crash", "killed", "", index))
+                self._post(
+                    Crashed(slot, ticket, "crash", "killed", "", index, progress.is_loaded or ticket.kind is Kind.PLAN)
+                )
 
         at.process = process_ = Process(world, f"{self._parent.name}.{prefix}", self._parent.host, main)
         process_.on_death = died

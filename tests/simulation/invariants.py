@@ -74,8 +74,10 @@ def _check_reports(world: World, reports: set[str]) -> None:
     for name in reports:
         report = loads(world.server.read(f"{world.layout.quarantine}/{name}.json", 1 << 20), name)
         kinds = [attempt["kind"] for attempt in report["attempts"]]
-        # a worker that stood still past T and gave itself up charges what it held, as one that was killed does
-        if name.startswith(("ok", "slow")) and not (world.kills or any(tally.fenced for tally in world.tallies)):
+        # a worker that stood still past T and gave itself up charges what it held, as one that was killed does, or one
+        # that ended while the server was away and could hand nothing back
+        is_excused = world.kills or world.case.kinds["away"] or any(tally.fenced for tally in world.tallies)
+        if name.startswith(("ok", "slow")) and not is_excused:
             raise Violation(f"{name} is quarantined although nothing was killed or given up: {kinds}")
         if name.startswith(("ok", "slow")) and any(kind not in ("lost", "crash") for kind in kinds):
             raise Violation(f"{name} is quarantined for {kinds}")

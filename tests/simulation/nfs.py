@@ -76,6 +76,7 @@ class Host:
         self.world = world
         self.name = f"host{number}"
         self.broken = False  # each input fails here
+        self.away_until = -1.0  # the server does not answer, and the mount is soft
         self.offset = world.rng.uniform(0, 1e5)
         self.skew = world.rng.choice([0.0, 3600.0, -3600.0])
         self.absent: dict[str, dict[str, float]] = {}  # directory -> path -> until when
@@ -136,6 +137,8 @@ class SimFs(HookedFs):
             world.wait_for_grace(process)
         process.pending = None
         try:
+            if world.now < self._host.away_until:
+                raise world.time_out(op, function, args)
             if process.error:
                 code, process.error = process.error, 0
                 raise OSError(code, os.strerror(code), *args[:1])
@@ -162,6 +165,8 @@ class SimFs(HookedFs):
             raise Died
         world.switch()
         try:
+            if world.now < host.away_until:
+                raise world.time_out("names", self._server.names, (path,))
             if host.removed and path in host.removed:
                 raise FileNotFoundError(errno.ENOENT, "removed", path)
             result = self._server.names(path)

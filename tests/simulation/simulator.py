@@ -4,6 +4,8 @@ Every process is a greenlet; one seeded scheduler decides at each call to the fi
 simulated. Faults, all drawn from the same seed:
 
 - errors before a call, and after it was executed (with the answer that a retransmission gets);
+- the server is away for a while for one host, whose mount is soft: all its calls time out, and some are executed later;
+- a call is answered with an error and executed much later; executed, and sent again when its client wakes hours later;
 - a process or a host dies at a call: before it, after it, in the middle of a write, or the call is executed *later*;
 - a process or host pauses for up to hours, a call takes minutes, the disk is full for a while;
 - the server restarts: calls on their way are executed once, twice or not at all, and then some wait for its grace period;
@@ -39,7 +41,7 @@ from claimwork.records import BeatRecord, Job
 from claimwork.results import Stage
 from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
-from claimwork.testing import Died
+from claimwork.testing import MUTATING, Died
 from claimwork.worker import Context, ReducerFailed, Setup, Stop, run_worker
 from tests.simulation.children import SimExecutor
 from tests.simulation.invariants import Violation, check_world
@@ -85,6 +87,8 @@ class Profile:
     slow: float = 0.0
     full: float = 0.0
     restart: float = 0.0
+    again: float = 0.0
+    away: float = 0.0
     stops: int = 0
     operators: int = 0
     stale_s: float = 0.0
@@ -145,6 +149,8 @@ def draw_case(seed: int, workers: int | None = None, inputs: int | None = None) 
         slow=scale * rng.choice([0, 0, 1]),
         full=scale * rng.choice([0, 0, 0, 0.3]),
         restart=scale * rng.choice([0, 0, 0, 0.5]),
+        again=scale * rng.choice([0, 0, 1]),
+        away=scale * rng.choice([0, 0, 0, 1]),
         stops=rng.choice([0, 0, 1, 2]),
         operators=rng.choice([0, 0, 0, 0, 1, 2]),
         stale_s=rng.choice([0.0, 3.0, 0.4 * patience_s, 0.8 * patience_s, 60.0]),
@@ -334,7 +340,9 @@ class World:
     def draw_fault(self, op: str) -> str | None:
         profile, roll = self.case.profile, self.rng.random()
         for probability, faults in (
-            (profile.error, ("error", "reply", "reply")),
+            (profile.error, ("error", "reply", "reply", "late")),
+            (profile.away, ("away",)),
+            (profile.again * (20 if op == "open_beat" else 1), ("again",)),  # which a worker does but once
             (profile.kill, ("kill", "kill after", "kill late", "torn", "kill host")),
             (profile.pause, ("pause", "pause host")),
             (profile.slow, ("slow",)),
@@ -345,7 +353,7 @@ class World:
                 self.faults_left -= 1
                 return self.rng.choice(faults)
             roll -= probability
-        if self.full_until > self.now and op in ("stage", "mkdir"):
+        if self.full_until > self.now and op in ("stage", "mkdir", "write_beat"):
             return "full"
         return None
 
@@ -361,8 +369,16 @@ class World:
             case "error":
                 code = self.rng.choice(ERRORS)
                 raise OSError(code, os.strerror(code), *args[:1])
+            case "late":
+                self._execute_later(op, function, args)
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), *args[:1])
+            case "away":
+                process.host.away_until = self.now + self.rng.uniform(0, 0.8 * patience_s)
+            case "again":
+                self._execute_unanswered(f"{process.name} had sent", op, function, args)
+                self.hold(process, patience_s * self.rng.choice([0.1, 0.8, 2.7, 7200.0]))
             case "full":
-                if op in ("stage", "mkdir"):
+                if op in ("stage", "mkdir", "write_beat"):
                     self.full_until = max(self.full_until, self.now + self.rng.uniform(0, 20))
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *args[:1])
             case "kill" | "kill late":
@@ -400,14 +416,20 @@ class World:
         if self.history is not None:
             self.history.append(f"{self.now:9.2f} {process.name:12} KILLED")
         if late and process.pending is not None:
-            self.late.append(
-                (
-                    self.now + self.rng.choice([0.1, 5.0, 0.4 * self.job.patience_s, 2.7 * self.job.patience_s]),
-                    *process.pending,
-                )
-            )
+            self._execute_later(*process.pending)
         process.fs.die()
         process.on_death()
+
+    def time_out(self, op: str, function: Callable[..., Any], args: tuple[Any, ...]) -> OSError:
+        """What the client of a soft mount makes of a server that is away; a change may be executed when it is back."""
+        if op in MUTATING and self.rng.random() < 0.3:
+            self._execute_later(op, function, args)
+        return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), *args[:1])
+
+    def _execute_later(self, op: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """A call that nobody waits for any more: the server gets to it at some time."""
+        at = self.now + self.rng.choice([0.1, 5.0, 0.4 * self.job.patience_s, 2.7 * self.job.patience_s])
+        self.late.append((at, op, function, args))
 
     # -- actors -------------------------------------------------------------------------------------------------------
 
@@ -540,6 +562,8 @@ def _calm(world: World) -> None:
     world.is_calm = True
     world.faults_left = 0
     world.full_until = -1.0
+    for host in world.hosts:
+        host.away_until = -1.0
     for process in world.processes:
         process.held_until = min(process.held_until, world.now + 100.0)
         process.wake_at = min(process.wake_at, world.now + 100.0)

@@ -15,6 +15,7 @@ from claimwork import (
     claims,
     coverage,
     finalizer,
+    heartbeat,
     marker_store,
     policy,
     reaper,
@@ -181,6 +182,12 @@ def broken_worker_charges(patch: Patch) -> None:
     patch.setattr(blame.Blame, "failed", lambda _self, _segment, _index: True)
 
 
+def begins_although_buried(patch: Patch) -> None:
+    """A worker whose first beat was executed long before the reply came does not look whether it was buried meanwhile."""
+    patch.setattr(heartbeat, "graves", lambda _fs, _layout: [])
+    patch.setattr(heartbeat, "_exists", lambda _fs, _directory: True)
+
+
 MUTANTS = [
     no_rmdir_fence,
     no_stage_fence,
@@ -199,10 +206,12 @@ MUTANTS = [
     leaves_while_planning,
     stat_instead_of_listing,
     broken_worker_charges,
+    begins_although_buried,
 ]
 
 
-SHAPES = {summary_not_shown.__name__: (1, 1)}  # workers and inputs: a rare moment needs many short schedules
+# workers and inputs: a rare moment needs many short schedules
+SHAPES = {summary_not_shown.__name__: (1, 1), begins_although_buried.__name__: (2, 1)}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

@@ -284,6 +284,6 @@ def test_every_fault_occurs() -> None:
     assert set(kinds) == {
         *("error", "reply", "kill", "kill after", "kill late", "torn", "kill host", "broken"),
         *("pause", "pause host", "slow", "full"),
-        *("restart", "in flight", "wait", "old listing", "stale handle"),
+        *("restart", "in flight", "wait", "old listing", "stale handle", "away", "late", "again"),
     }
     assert len(sizes) > 2

@@ -62,3 +62,33 @@ def test_a_worker_that_is_wedged_is_replaced(site: Site) -> None:
     site.finish()
 
     site.verify()
+
+
+def test_an_outage_that_fails_all_health_checks_ends_no_worker_for_good(site: Site) -> None:
+    """The file server answers nobody for longer than 4 T, and all are ended; when it is back all are there, and finish."""
+    site.put("held")
+    site.put(*(f"{number:03}" for number in range(20)), seconds=0.5)
+    site.deploy(NEXT, REPLICAS="3", PATIENCE="1", STOP_GRACE="1s")
+    site.wait_for_run("held")
+    before = {container for _, container in site.wait_for_containers(3)}
+
+    site.lab.share.freeze()
+    # Swarm ends them now; but a process that waits for its mount dies when the mount is back, and only then is it told
+    site.wait_until(lambda: all(failed_checks(site, each) >= 2 for each in before), "all have failed their checks")
+    site.lab.share.thaw()
+    site.wait_until(lambda: not before & {each for _, each in site.containers()}, "all have been replaced")
+    site.say(".go")
+    site.finish()
+
+    complete = [task for task in site.tasks() if task.state == "complete"]
+    assert {task.name for task in complete} == {f"{site.name}_worker.{slot}" for slot in (1, 2, 3)}
+    site.verify()
+
+
+def failed_checks(site: Site, container: str) -> float:
+    """How many of its health checks failed in a row; of one that is gone all."""
+    for node in site.lab.nodes:
+        told = node.call("inspect", "-f", "{{.State.Health.FailingStreak}}", container)
+        if told.returncode == 0:
+            return int(told.stdout)
+    return float("inf")

@@ -78,6 +78,9 @@ class Inline:
 
 
 class NoProgress:
+    def loaded(self) -> None:
+        pass
+
     def begin(self, index: int) -> None:
         pass
 

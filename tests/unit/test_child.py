@@ -54,6 +54,9 @@ class Told:
         self.stop = stop
         self.begun: list[int] = []
 
+    def loaded(self) -> None:
+        pass
+
     def begin(self, index: int) -> None:
         self.begun.append(index)
 

@@ -52,6 +52,20 @@ def test_only_plain_files_are_read(fs: PosixFs, strange: str, method: str) -> No
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_an_nfs_client_left_behind_goes_with_its_directory(fs: PosixFs, tmp_path: Path) -> None:
+    """A host that lost its power with an unlinked file open leaves a name that no listing here shows; other files stay."""
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage/.nfs0000000000000001").write_bytes(b"")
+    assert fs.names(str(tmp_path / "stage")) == []
+    fs.rmdir(str(tmp_path / "stage"))
+    assert not (tmp_path / "stage").exists()
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_bytes(b"")
+    with pytest.raises(OSError, match="not empty"):
+        fs.rmdir(str(tmp_path / "full"))
+
+
 def test_a_link_is_not_written_through(fs: PosixFs, tmp_path: Path) -> None:
     """Staging where somebody put a link does not touch what it points at."""
     (tmp_path / "plain").write_bytes(b"theirs")

@@ -312,6 +312,13 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
         count_path(tmp_path / "missing")
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write into a FIFO."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a plain file"):
+        count_path(tmp_path / "fifo")
+
+
 @pytest.fixture(name="fresh_choice")
 def _fresh_choice() -> Iterator[None]:
     wordcount._byte_kernel.cache_clear()
