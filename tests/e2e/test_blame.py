@@ -113,7 +113,7 @@ def test_bad_inputs_are_no_fault_of_a_fresh_worker(broken: Bench) -> None:
 
 def test_a_worker_whose_mount_vanishes_in_mid_run(broken: Bench) -> None:
     """It has succeeded before, so failures are charged at once; eight in a row, and two controls tell whose fault it is."""
-    vanishes = TASK.replace('os.environ.get("BROKEN")', "count > 5 and 'raise'")
+    vanishes = TASK.replace('how := os.environ.get("BROKEN")', "how := count > 5 and 'raise'")
     count = '    count = len((Path(__file__).parent / "runs").read_text().splitlines())\n'
     (broken.root / "brittle.py").write_text(vanishes.replace("    if path.name", f"{count}    if path.name", 1))
     broken.plan("--task", "brittle:run")
