@@ -178,6 +178,17 @@ def test_the_rate_is_the_height_of_the_curve() -> None:
     assert set(heights[1:-2]) == {charts.HEIGHT - charts.BOTTOM}
 
 
+def test_a_job_that_took_no_time_has_a_page() -> None:
+    """One input ran for less than the clock tells: nothing can be said of what was possible."""
+    made = History()
+    made.add(Done(0, 0, 1, WORKER, [Outcome(True, 1, "d", ran=Ran(START, 0.0001, 100))]))
+
+    page = Seen(report(Job("j", "t"), snapshot(), made.to_json())).text
+
+    assert "makespan" in page
+    assert "of what was possible" not in page
+
+
 def test_times_that_are_none_can_be_drawn() -> None:
     """A record may name any number as its time or size."""
     made = History()
