@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.machine import can_install, install_packages
 
 PACKAGES = {"parallel": "parallel", "redis-server": "redis-server", "strace": "strace"}  # program: Debian's package
 ROOT = Path(__file__).parents[2]
@@ -37,18 +38,8 @@ def install_program(name: str) -> str:
     if shutil.which(name):
         return ""
     package = PACKAGES[name]
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        from tests.nfs.lab.needs import no_services
-
-        with no_services():
-            for words in (["update"], ["install", "-y", "--no-install-recommends", package]):
-                subprocess.run(
-                    ["apt-get", "-qq", *words],
-                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    check=False,
-                )
+    if can_install():
+        install_packages([package])
     return "" if shutil.which(name) else f"there is no {name}; as root on Debian: apt-get install {package}"
 
 

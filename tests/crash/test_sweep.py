@@ -12,6 +12,7 @@ import pytest
 from claimwork.fs import filesystem_kind
 from tests.crash import power_cut
 from tests.crash.sweep import COMMANDS, POWER_FAULTS, Point, Sweep, Zygote, spread
+from tests.machine import skip_for
 
 IS_FULL = os.environ.get("CRASH_SWEEP") == "full"
 SAMPLE = {"plan": 14, "worker": 22, "reduce": 8}
@@ -59,10 +60,7 @@ def test_a_disk_loses_its_power_under_a_command(
     tmp_path: Path, command: str, claims: str, record_property: Callable[[str, object], None]
 ) -> None:
     """After whichever call: what was reported done is there and whole, and a fresh worker publishes the same."""
-    if why_not := power_cut.why_not():
-        if os.environ.get("CI") == "true":
-            pytest.fail(why_not)
-        pytest.skip(why_not)
+    skip_for(power_cut.why_not())
     zygote = Zygote(tmp_path / "zygote.log")
     try:
         sweep = power_cut.PoweredSweep(zygote, tmp_path, command, claims)

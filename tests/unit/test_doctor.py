@@ -285,7 +285,9 @@ def test_two_winners_between_two_hosts(tmp_path: Path) -> None:
     real = PosixFs(str(tmp_path))
 
     for findings in both(tmp_path, real, Grabbing(real)):
-        (bad,) = [each for each in findings if not each.ok and each.weight is not Weight.ADVICE]  # a busy machine is slow
+        (bad,) = [
+            each for each in findings if not each.ok and each.weight is not Weight.ADVICE
+        ]  # a busy machine is slow
         assert (bad.probe, bad.weight) == ("link between two", Weight.UNFIT)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.machine import exit_on_signals
 from tests.nfs.lab.machine import LabError
 from tests.zoo import needs
 from tests.zoo.habitat import open_habitat
@@ -66,14 +66,7 @@ def try_one(name: str, *, quick: bool) -> Row | None:
 def main() -> int:
     """Try each in turn, then print the table."""
     told = parse()
-
-    def end(number: int, _frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        sys.exit(128 + number)
-
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, end)
+    exit_on_signals()
     rows = {}
     try:
         for name in told.names or (QUICK_SPECIES if told.quick else SPECIES):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from tests.machine import exit_on_signals
 from tests.nfs.lab import needs
 from tests.nfs.lab.lab import DISK, FLAVOURS, Client, Lab
 from tests.nfs.lab.machine import Guest, LabError, Process
@@ -262,14 +263,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Parse, boot, act; whatever ends it, no guest is left."""
     told = parse()
-
-    def end(number: int, _frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # tearing down takes less than a second, and happens once
-        sys.exit(128 + number)
-
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, end)
+    exit_on_signals()
     try:
         needs.install()
         code: int = told.act(told)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
+from tests.machine import can_install, install_packages
 from tests.nfs.lab.machine import KERNEL, LabError
 
 PACKAGES = ("user-mode-linux", "nfs-kernel-server", "nfs-common", "rpcbind", "e2fsprogs", "iproute2")
@@ -18,8 +16,6 @@ _PROGRAMS = (
     *(KERNEL, "rpc.nfsd", "rpc.mountd", "exportfs", "nfsdcld"),
     *("mount.nfs", "rpc.statd", "rpcbind", "mkfs.ext4", "ip"),
 )
-_POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its services
-_START_NOTHING = "#!/bin/sh\nexit 101\n"
 
 
 def missing(more: Sequence[str] = ()) -> str:
@@ -35,35 +31,9 @@ def install(more: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
     """Install what is missing, *packages* for the programs *more*; no service is started. Raises LabError when it cannot."""
     if not missing(more):
         return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not can_install():
         raise LabError(missing(more))
-    with no_services():
-        for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES, *packages]):
-            done = subprocess.run(
-                ["apt-get", "-qq", *words],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise LabError(f"apt-get {words[0]} failed: {done.stderr.strip().splitlines()[-1:]}; {missing(more)}")
+    if failed := install_packages([*PACKAGES, *packages]):
+        raise LabError(f"{failed}; {missing(more)}")
     if missing(more):
         raise LabError(missing(more))
-
-
-@contextmanager
-def no_services() -> Iterator[None]:
-    """Forbid packages to start services; a machine that has a policy of its own keeps that."""
-    try:
-        with _POLICY.open("x") as file:
-            file.write(_START_NOTHING)
-    except FileExistsError:
-        yield
-        return
-    try:
-        _POLICY.chmod(0o755)
-        yield
-    finally:
-        _POLICY.unlink()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
+from tests.machine import exit_on_signals
 from tests.swarm.lab import needs
 from tests.swarm.lab.demo import demo
 from tests.swarm.lab.images import Builder
@@ -132,14 +132,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Parse and act; SIGTERM ends it like Ctrl-C, so that what it made is taken down."""
     told = parse()
-
-    def end(number: int, _frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        sys.exit(128 + number)
-
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, end)
+    exit_on_signals()
     try:
         needs.install()
         code: int = told.act(told)
