@@ -171,7 +171,7 @@ def test_leaving_twice_leaves_no_lock_behind(mount: tuple[Fs, str], layout: Layo
             fs.rename(layout.live_of(ALICE), layout.left_of(ALICE))
 
     slow = HookedFs(fs)
-    slow.before = executed_before  # type: ignore[method-assign, assignment]
+    slow.before = executed_before  # type: ignore[method-assign]
     heartbeat = started(slow, layout, ManualClock())
     heartbeat.leave(replace(RECORD, state="left"))
 
