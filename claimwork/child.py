@@ -53,6 +53,9 @@ class Progress(Protocol):
     def end(self) -> None:
         """The child is at no input: publishing, or done."""
 
+    def counted(self, count: int) -> None:
+        """So many inputs are listed, or results read: what a plan or a reduction shows of itself."""
+
     def stops_at(self) -> int:
         """The index before which the worker wants the child to stop."""
 
@@ -64,7 +67,7 @@ class Progress(Protocol):
 class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
-    ``effort`` is that of the inputs that came to a result here.
+    ``effort`` is that of the inputs that came to a result here; ``ran`` has their paths, bytes and seconds, if that was asked for.
     """
 
     stopped_at: int
@@ -73,9 +76,10 @@ class MapReport:
     adopted: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
     effort: Effort = field(default_factory=Effort, compare=False)
+    ran: list[tuple[str, int, float]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """For the pipe to the worker: nothing in it grows with the inputs that went well."""
+        """For the pipe to the worker: but for ``ran``, nothing in it grows with the inputs that went well."""
         failures = [(asdict(failure), final) for failure, final in self.failures]
         return {**vars(self), "failures": failures, "effort": self.effort.to_json()}
 
@@ -83,7 +87,8 @@ class MapReport:
     def from_json(cls, body: dict[str, Any]) -> MapReport:
         """Inverse of `to_json`."""
         failures = [(Failure(**failure), final) for failure, final in body["failures"]]
-        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"])})
+        ran = [(path, size, took_s) for path, size, took_s in body["ran"]]
+        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"]), "ran": ran})
 
 
 @dataclass
@@ -108,7 +113,10 @@ class Mapper:
         runner: Runner,
         clock: Clock,
         progress: Progress,
+        *,
+        verbose: bool = False,
     ) -> None:
+        self._verbose = verbose
         self._fs = fs
         self._layout = layout
         self._job = job
@@ -172,6 +180,8 @@ class Mapper:
                 continue
             took_s = item.ran.took_s
             ran.append((each.size_bytes, took_s))
+            if self._verbose:
+                report.ran.append((each.path, each.size_bytes, took_s))
             now = self._clock.monotonic()
             if not pending:
                 first_pending_at = now - took_s

@@ -40,6 +40,13 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 input_dir = argument("input_dir", "IN", "Directory of the inputs.", "INPUT")
 out = argument("out", "OUT", "Directory of the job.", "OUTPUT")
 quiet = option("--quiet", "-q", env="QUIET", is_flag=True, help="Say nothing but errors.")
+log_format = option(
+    "--log-format",
+    env="LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="A line for each event, for people or as a JSON object (docs/watching.md).",
+)
 interval = option(
     "--interval",
     env="INTERVAL",
@@ -175,16 +182,16 @@ def done_in(module: str) -> Callable[[Callable[..., None]], Callable[..., None]]
                 carry_out = getattr(importlib.import_module(f".commands.{module}", __package__), declared.__name__)
                 code = int(carry_out(**given))
             except ClaimworkError as error:
-                complain(str(error))
                 code = int(error.exit_code)
+                complain(str(error), given.get("log_format", "text"), code)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; nothing more to say to it
                 code = 0
             except KeyboardInterrupt:
                 code = int(Exit.SIGINT)
             except OSError as error:
-                complain(str(mount_fault(error, str(error.filename or "OUT"))))
                 code = int(Exit.WORKER_FAULT)
+                complain(str(mount_fault(error, str(error.filename or "OUT"))), given.get("log_format", "text"), code)
             raise click.exceptions.Exit(code)
 
         return command
@@ -207,6 +214,7 @@ def run() -> None:
 @input_dir
 @out
 @job_options
+@log_format
 @quiet
 @done_in("work")
 def plan() -> None:
@@ -223,6 +231,8 @@ def plan() -> None:
 )
 @option("--stay", env="STAY", is_flag=True, help="Keep watching for new inputs.")
 @job_options
+@log_format
+@option("--verbose", "-v", env="VERBOSE", is_flag=True, help="Say a line for each input that is done, too.")
 @quiet
 @done_in("work")
 def worker() -> None:
@@ -232,6 +242,7 @@ def worker() -> None:
 @app.command()
 @out
 @option("--wait", env="WAIT", is_flag=True, help="Wait until every input is settled.")
+@log_format
 @quiet
 @done_in("work")
 def reduce() -> None:

@@ -15,6 +15,7 @@ from claimwork.layout import Layout
 from claimwork.names import map_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Job
+from claimwork.story import Story
 from tests.conftest import MakePeer, Peer
 
 ONE_INPUT = map_ticket(shard=0, weight=1, segment=0, lo=0, hi=1, size_bytes=8)
@@ -36,7 +37,7 @@ def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool) -> After
         me,
         Tally(),
         Blame(0),
-        lambda _line: None,
+        Story(),
         lambda: stopping,
     )
 
