@@ -25,7 +25,7 @@ class News(StrEnum):
     DOUBTED = (
         "doubted",
         "warning",
-        "all fails here: an input that succeeded elsewhere is run once more, to see who is to blame",
+        "inputs fail here: one that succeeded elsewhere is run once more, to see who is to blame",
     )
     LOST = "lost", "warning", "a peer is given up, since it shows no sign of life"
     TOOK_BACK = "took_back", "info", "what a lost peer held is back for everybody"

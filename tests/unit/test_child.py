@@ -53,6 +53,7 @@ class Told:
     def __init__(self, stop: int = 999) -> None:
         self.stop = stop
         self.begun: list[int] = []
+        self.counts: list[int] = []
 
     def loaded(self) -> None:
         pass
@@ -64,7 +65,7 @@ class Told:
         pass
 
     def counted(self, count: int) -> None:
-        pass
+        self.counts.append(count)
 
     def stops_at(self) -> int:
         return self.stop
