@@ -80,5 +80,6 @@ def _tell_verdict(snapshot: Snapshot, *, quiet: bool) -> None:
         "done": snapshot.done,
         "quarantined": snapshot.quarantined,
         "out": snapshot.out,
+        "retry": snapshot.retry or None,
     }
     teller("json", quiet=quiet)(News.VERDICT, f"{snapshot.verdict}: {snapshot.words}", **facts)

@@ -26,7 +26,7 @@ from claimwork.stores import make_store
 from claimwork.tasks import load_runner
 from claimwork.testing import ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
-from tests.docs.markdown import text_of
+from tests.docs.markdown import blocks, text_of
 from tests.unit.test_child import Told as Progress
 
 ME, OTHER = "ab" * 16, "cd" * 16
@@ -238,6 +238,18 @@ def test_the_page_lists_every_event() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", text_of("docs/watching.md"), re.MULTILINE)
 
     assert rows == [(each.value, each.level, each.meaning) for each in News]
+
+
+def test_the_sample_of_the_page_is_one() -> None:
+    """The same lines in both forms, of events that there are, at the same times."""
+    (text,) = (block for block in blocks("docs/watching.md", "text") if " joined as " in block)
+    (sample,) = blocks("docs/watching.md", "json")
+    shown = [json.loads(line) for line in sample.splitlines()]
+
+    assert len(shown) == 2
+    for each in shown:
+        assert f"{each['time'][11:19]} {each['message']}" in text.splitlines()
+        assert each["level"] == News(each["event"]).level
 
 
 @pytest.mark.parametrize(
