@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Bench, end, wait_until
+from tests.e2e.conftest import PROGRAM, Bench, end, wait_until
 
 JSON = {"CLAIMWORK_LOG_FORMAT": "json"}
 HOSTILE = b"raises \x1b[31m\n"
@@ -19,6 +20,11 @@ STRAY = b"fine \x1b[31m\n\xff"
 def told(stderr: str) -> list[dict[str, Any]]:
     """The lines of a log, each of which is an object."""
     return [json.loads(line) for line in stderr.splitlines()]
+
+
+def told_among(stderr: str) -> list[dict[str, Any]]:
+    """The lines of a log among those that a task printed."""
+    return told("\n".join(line for line in stderr.splitlines() if line.startswith("{")))
 
 
 def events(stderr: str) -> list[str]:
@@ -192,6 +198,54 @@ def test_run_speaks_to_people_whatever_the_environment_says(bench: Bench) -> Non
 
     assert any(line.startswith("claimwork: 1 inputs are quarantined") for line in ended.stderr.splitlines())
     assert not any(line.startswith("{") for line in ended.stderr.splitlines())
+
+
+@pytest.mark.parametrize("command", ["worker in out --slots 1", "run in out --slots 1"])
+def test_streams_that_are_closed(bench: Bench, command: str) -> None:
+    """Their numbers are given to no file of the job: what a task prints, and what is told, goes nowhere."""
+    bench.put("a", "raises")
+    task = "--task tasks:troubled --max-attempts 1"
+
+    code = subprocess.run(
+        ["sh", "-c", f"exec {PROGRAM} {command} {task} <&- >&- 2>&-"], cwd=bench.root, env=bench.env, check=False
+    ).returncode
+
+    assert code == (4 if command.startswith("run") else 0)
+    assert bench.summary() == {"inputs": 1, "quarantined": 1}
+    assert bench.ok("check", "out").stdout.startswith("clean: ")
+
+
+def test_a_worker_that_doubts_itself(bench: Bench) -> None:
+    """Its first inputs fail: it says that it runs once more what succeeded elsewhere, and then charges the inputs."""
+    bench.put("a")
+    bench.run("--task", "tasks:troubled", "--max-attempts", "1", "-q")
+    bench.put("raises")
+    bench.plan("-q")
+
+    ended = bench.ok("worker", "in", "out", "--slots", "1", env=JSON)
+
+    assert [
+        event for event in [each["event"] for each in told_among(ended.stderr)] if event in ("doubted", "quarantined")
+    ] == [
+        "doubted",
+        "quarantined",
+    ]
+    assert ".s0.0-1." in next(each["ticket"] for each in told_among(ended.stderr) if each["event"] == "doubted")
+
+
+def test_a_reduction_that_lasts(bench: Bench) -> None:
+    """After ten seconds it says how many results it has read, and goes on saying so."""
+    bench.put("a", "b")
+    bench.plan("--task", "tasks:slow_reducer")
+    worker = bench.start("worker", "in", "out", "--slots", "1", env=JSON)
+    assert worker.stderr is not None
+    told_of = (json.loads(line) for line in worker.stderr)
+
+    reducing = next(each for each in told_of if each["event"] == "reducing")
+    bench.say("go")
+
+    assert (reducing["results"], reducing["message"]) == (2, "2 results read so far")
+    assert end(worker).code == 0
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

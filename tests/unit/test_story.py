@@ -20,14 +20,14 @@ from claimwork.news import News
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Found, Planner, PlanReport
 from claimwork.records import BeatRecord, Job
-from claimwork.render import per_second
+from claimwork.render import Progress, per_second
 from claimwork.results import Stage
 from claimwork.stores import make_store
 from claimwork.tasks import load_runner
 from claimwork.testing import ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
 from tests.docs.markdown import blocks, text_of
-from tests.unit.test_child import Told as Progress
+from tests.unit.test_child import Told as Shared
 
 ME, OTHER = "ab" * 16, "cd" * 16
 HOSTILE = "a\x1b[31m\nb\udcff"
@@ -180,7 +180,7 @@ def test_a_plan_that_failed_is_told_with_its_error() -> None:
 
 def test_a_listing_counts_as_it_goes() -> None:
     """Now and then, for the count must cost nothing beside the system call that each input takes."""
-    world, progress = World(), Progress()
+    world, progress = World(), Shared()
 
     def find(_root: str, _job: Job, _skip: Callable[[str], None]) -> Iterator[Found]:
         return iter([(f"{number}", 1) for number in range(200)])
@@ -233,6 +233,21 @@ def test_what_repeats_is_said_every_ten_seconds(capfd: pytest.CaptureFixture[str
     assert [line.split()[1] for line in capfd.readouterr().err.splitlines()] == ["10", "20", "planned"]
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_run_shows_a_listing_that_lasts(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, quiet: bool
+) -> None:
+    """In place of a bar, as long as there is none; of the other news of its planner it makes words of its own."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Progress(quiet=quiet) as progress:
+        progress.tell(News.LISTING, "7000 inputs listed so far", inputs=7000)
+        progress.tell(News.PLANNED, "planned 8000 inputs")
+
+    shown = capfd.readouterr().err
+    assert ("7000 inputs listed so far" in shown) is not quiet
+    assert "planned" not in shown
+
+
 def test_the_page_lists_every_event() -> None:
     """Whoever filters by event or level looks it up there."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", text_of("docs/watching.md"), re.MULTILINE)
@@ -249,7 +264,7 @@ def test_the_sample_of_the_page_is_one() -> None:
     assert len(shown) == 2
     for each in shown:
         assert f"{each['time'][11:19]} {each['message']}" in text.splitlines()
-        assert each["level"] == News(each["event"]).level
+        assert each["level"] == {news.value: news.level for news in News}[each["event"]]
 
 
 @pytest.mark.parametrize(
