@@ -51,6 +51,8 @@ class _InOrder(click.Group):
     command_class = _Command
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code.value), code.meaning) for code in sorted(Exit)])
         _write_examples(formatter, "")
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -199,7 +199,7 @@ class Progress:
         if self._started is None:
             self._started = (now, snapshot.done)
         rate = (snapshot.done - self._started[1]) / max(now - self._started[0], 1e-9)
-        line = f"{verdict_line(snapshot)}; {counts_line(snapshot)}"
+        line = "; ".join(filter(None, [verdict_line(snapshot), counts_line(snapshot), eta_words(snapshot)]))
         bar = _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total)
         self._show(Group(bar, Text(f"{line}; {rate:.0f} inputs/s")), line)
 

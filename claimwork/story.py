@@ -17,11 +17,15 @@ from .snapshot import duration, place
 
 
 class Story:
-    """Tells what happens to *worker*. One that is made without a `Tell` tells nobody."""
+    """Tells what happens to *worker*. One that is made without a `Tell` tells nobody.
 
-    def __init__(self, tell: Tell = silent, worker: str = "") -> None:
+    A worker that *rescans* lists IN each minute, and says nothing when there is nothing new.
+    """
+
+    def __init__(self, tell: Tell = silent, worker: str = "", *, rescans: bool = False) -> None:
         self._to = tell
         self._worker = worker
+        self._rescans = rescans
 
     def _tell(self, news: News, words: str, **facts: Any) -> None:
         self._to(news, words, worker=self._worker, **facts)
@@ -102,6 +106,8 @@ class Story:
 
     def planned(self, ticket: Ticket, report: PlanReport) -> None:
         """IN was listed."""
+        if self._rescans and report.known and not report.added:
+            return
         inputs = report.added + report.known
         words = f"planned {report.added} inputs ({report.known} were planned before)"
         if report.unreadable:

@@ -133,7 +133,7 @@ class Worker:
         self._fs, self._layout, self._job = context.fs, context.layout, context.job
         self._clock, self._setup, self._tally = context.clock, context.setup, context.tally
         self._me = context.identity.worker
-        self.story = Story(self._setup.tell, self._me)
+        self.story = Story(self._setup.tell, self._me, rescans=self._setup.rescan)
         self._stage = Stage(self._fs, self._layout, self._me, "w")
         self._store = make_store(self._job, self._fs, self._layout, self._me, self._stage)
         self._claims = Claims(self._fs, self._layout, self._store, self._clock, context.rng)

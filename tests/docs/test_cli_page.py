@@ -42,6 +42,16 @@ def test_every_exit_code_is_in_the_table() -> None:
     assert {(int(code), meaning.strip()) for code, meaning in rows} == {(code.value, code.meaning) for code in Exit}
 
 
+def test_the_help_of_the_program_has_them_too() -> None:
+    """Whoever writes a script around it has the help at hand, and not the page."""
+    section = help_of("").split("\nExit codes:\n")[1].split("\n\n")[0]
+
+    found = dict(re.findall(r"^  (\d+) +(.*(?:\n {5,}.*)*)", section, re.MULTILINE))
+    assert {int(code): " ".join(text.split()) for code, text in found.items()} == {
+        code.value: code.meaning for code in Exit
+    }
+
+
 def test_every_option_has_one_environment_twin() -> None:
     """Containers are configured by their environment; one variable never means two options."""
     options = [each for each in parameters() if each.is_option]

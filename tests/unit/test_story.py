@@ -23,6 +23,7 @@ from claimwork.records import BeatRecord, Job
 from claimwork.render import Progress, per_second
 from claimwork.results import Stage
 from claimwork.stores import make_store
+from claimwork.story import Story
 from claimwork.tasks import load_runner
 from claimwork.testing import ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
@@ -148,6 +149,17 @@ def test_a_listing_that_lasts_is_told_once_a_second_with_its_count() -> None:
         News.DRAINING,
         News.STOPPED,
     ]
+
+
+@pytest.mark.parametrize(("added", "told"), [(0, 0), (1, 1)])
+def test_a_worker_that_stays_tells_only_of_what_is_new(added: int, told: int) -> None:
+    """It lists IN each minute; a log of a line a minute would be no story."""
+    tell = Listening()
+    report = PlanReport(added=added, known=7)
+
+    Story(tell, ME, rescans=True).planned(plan_ticket("0" * 16), report)
+
+    assert len(tell.of(News.PLANNED)) == told
 
 
 def test_a_lost_ticket_that_is_offered_again_is_told() -> None:
