@@ -39,7 +39,7 @@ def test_the_kubernetes_jobs_run_commands_that_exist() -> None:
     items = yaml.safe_load((STACK / "kubernetes/claimwork.yml").read_text())["items"]
     jobs = [each["spec"] for each in items if each["kind"] == "Job"]
 
-    assert [each["kind"] for each in items] == ["PersistentVolumeClaim", "Job", "Job", "Job"]
+    assert [each["kind"] for each in items] == ["PersistentVolumeClaim", "Job", "Job", "Job", "Deployment", "Service"]
     for job in jobs:
         assert not {"completions", "completionMode"} & job.keys()
         pod = job["template"]["spec"]
@@ -49,3 +49,24 @@ def test_the_kubernetes_jobs_run_commands_that_exist() -> None:
         assert [each["mountPath"] for each in container["volumeMounts"]] == ["/app/data", "/app/output", "/tmp"]
         asked = CliRunner().invoke(app, [*container["args"], "--help"])
         assert asked.exit_code == 0, asked.output
+
+
+def test_the_kubernetes_dashboard_is_reached_and_only_reads() -> None:
+    """Its Service leads to the port that the command listens on, its probes ask what the server answers, nothing can be written."""
+    items = yaml.safe_load((STACK / "kubernetes/claimwork.yml").read_text())["items"]
+    deployment, service = items[-2]["spec"], items[-1]["spec"]
+    pod = deployment["template"]
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    options = {name: each for each in app.commands["dashboard"].params for name in each.opts}
+
+    assert service["selector"] == deployment["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert [each["targetPort"] for each in service["ports"]] == [port["name"]]
+    assert port["containerPort"] == options["--port"].default
+    assert container["args"][0] == "dashboard"
+    assert {each for each in container["args"] if each.startswith("--")} <= options.keys()
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert [(each["mountPath"], each["readOnly"]) for each in container["volumeMounts"]] == [("/app/output", True)]
+    assert (pod["spec"]["restartPolicy"], pod["spec"]["securityContext"]["runAsUser"]) == ("Always", 10001)
+    assert container["securityContext"]["readOnlyRootFilesystem"]
