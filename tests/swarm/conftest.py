@@ -111,8 +111,8 @@ class Site:
         return self.lab.manager
 
     def deploy(self, image: str = STEERED, **env: str) -> None:
-        """Deploy the shipped stack file. *env*: variables of stack/README.md without their prefix."""
-        told = {"IMAGE": image, "DATA": str(self.inputs), "RESULTS": str(self.out), "TASK": TASK, **env}
+        """Deploy the shipped stack file, without a dashboard. *env*: variables of stack/README.md without their prefix."""
+        told = {"IMAGE": image, "DATA": str(self.inputs), "RESULTS": str(self.out), "TASK": TASK, "DASHBOARDS": "0", **env}
         argv = ("stack", "deploy", "--resolve-image", "never", "-c", PROJECT / "stack/claimwork.yml", self.name)
         self._manager.docker(*argv, **{f"CLAIMWORK_{name}": value for name, value in told.items()})
 
@@ -217,7 +217,7 @@ class Site:
         lines = [self._claimwork("status", str(self.out)).stdout]
         try:
             lines.append(self._manager.docker("node", "ls"))
-            for service in ("plan", "worker", "finalizer"):
+            for service in ("plan", "worker", "finalizer", "dashboard"):
                 told = self._manager.call("service", "ps", "--no-trunc", f"{self.name}_{service}")
                 lines += [told.stdout, self.log(service)[-3000:]]
         except LabError as error:

@@ -1,0 +1,74 @@
+"""The dashboard of the stack: at a port of the node that runs it, from the job's first moments until somebody removes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.swarm.conftest import Site
+from tests.swarm.lab.node import Node
+
+pytestmark = pytest.mark.swarm
+
+PORT = 8765
+TRUTH = ("verdict", "job_id", "total", "done", "quarantined", "running", "total_bytes", "done_bytes")
+
+
+def seen_from_elsewhere(site: Site, node: Node) -> dict[str, Any]:
+    """What the dashboard of a node tells to another one; nothing while it does not answer."""
+    elsewhere = next(each for each in site.lab.nodes if each is not node)
+    status, body = elsewhere.get(node, PORT, "/status.json")
+    found: dict[str, Any] = json.loads(body) if status == 200 else {}
+    return found
+
+
+def test_it_tells_the_truth_and_stays_when_the_job_is_done(site: Site) -> None:
+    """Another node reads it while the job runs and after; it is healthy, and its results are mounted for reading only."""
+    site.put("held", "a", "b")
+    site.deploy(REPLICAS="1", DASHBOARDS="1")
+    site.wait_for_run("held")
+    ((node, container),) = site.wait_for_containers(1, "dashboard")
+
+    def health() -> str:
+        return node.docker("inspect", "-f", "{{.State.Health.Status}}", container).strip()
+
+    running = site.wait_until(lambda: (now := seen_from_elsewhere(site, node)).get("running") and now, "one runs")
+    assert (running["verdict"], running["running"], running["done"], running["total"]) == ("RUNNING", 1, 0, 3)
+    site.wait_until(lambda: health() == "healthy", "it is healthy")
+    (inspected,) = json.loads(node.docker("inspect", container))
+    assert [(each["Destination"], each["RW"]) for each in inspected["Mounts"]] == [("/app/output", False)]
+    for place in ("/app/output/mine", "/app/mine"):
+        assert "Read-only file system" in node.call("exec", container, "touch", place).stderr
+
+    site.say(".go")
+    site.finish()
+
+    site.wait_until(lambda: seen_from_elsewhere(site, node)["verdict"] == "DONE", "it tells that the job is done")
+    told, true = seen_from_elsewhere(site, node), site.status()
+    assert {name: told[name] for name in TRUTH} == {name: true[name] for name in TRUTH}
+    assert site.containers("dashboard") == [(node, container)]
+    assert health() == "healthy"
+    site.verify()
+    site.verify_that_nobody_was_charged()
+
+
+def test_it_can_have_a_place_a_port_and_a_token(site: Site) -> None:
+    """Kept at one node, it answers at that node alone, at the port that was chosen, and to nobody without the token."""
+    site.put("a")
+    site.deploy(REPLICAS="1", DASHBOARDS="1", DASHBOARD_PORT="9000", TOKEN="sesame")  # noqa: S106 - only of this test
+    site.finish()
+    first, second, _ = site.lab.nodes
+
+    constraint = ("--constraint-add", f"node.hostname=={second.name}")
+    site.lab.manager.docker("service", "update", "-d", *constraint, f"{site.name}_dashboard")
+    site.wait_until(lambda: first.get(second, 9000, "/healthz") == (200, "ok\n"), f"it answers at {second.name}")
+    site.wait_until(lambda: [node for node, _ in site.containers("dashboard")] == [second], "it is there alone")
+
+    assert first.get(second, 9000, "/status.json")[0] == 401
+    assert first.get(second, 9000, "/status.json", token="wrong")[0] == 401  # noqa: S106
+    status, body = first.get(second, 9000, "/status.json", token="sesame")  # noqa: S106
+    assert (status, json.loads(body)["verdict"]) == (200, "DONE")
+    assert second.get(first, 9000, "/healthz")[0] == 0
+    site.verify()
