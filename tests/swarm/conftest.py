@@ -112,7 +112,8 @@ class Site:
 
     def deploy(self, image: str = STEERED, **env: str) -> None:
         """Deploy the shipped stack file, without a dashboard. *env*: variables of stack/README.md without their prefix."""
-        told = {"IMAGE": image, "DATA": str(self.inputs), "RESULTS": str(self.out), "TASK": TASK, "DASHBOARDS": "0", **env}
+        told = {"IMAGE": image, "TASK": TASK, "DASHBOARDS": "0"}
+        told |= {"DATA": str(self.inputs), "RESULTS": str(self.out), **env}
         argv = ("stack", "deploy", "--resolve-image", "never", "-c", PROJECT / "stack/claimwork.yml", self.name)
         self._manager.docker(*argv, **{f"CLAIMWORK_{name}": value for name, value in told.items()})
 
@@ -137,9 +138,8 @@ class Site:
     def tasks(self, service: str = "worker") -> list[Task]:
         """The tasks of a service that Swarm remembers, the newest of each slot first."""
         ids = self._manager.docker("service", "ps", "-q", "--no-trunc", f"{self.name}_{service}").split()
-        told = (
-            self._manager.call("inspect", *ids).stdout if ids else ""
-        )  # Swarm may forget one meanwhile: the others are told
+        # Swarm may forget one meanwhile: the others are told
+        told = self._manager.call("inspect", *ids).stdout if ids else ""
         nodes = {
             each["ID"]: each["Description"]["Hostname"]
             for each in json.loads(self._manager.docker("node", "inspect", *self._node_ids()))

@@ -57,7 +57,7 @@ def test_it_tells_the_truth_and_stays_when_the_job_is_done(site: Site) -> None:
 def test_it_can_have_a_place_a_port_and_a_token(site: Site) -> None:
     """Kept at one node, it answers at that node alone, at the port that was chosen, and to nobody without the token."""
     site.put("a")
-    site.deploy(REPLICAS="1", DASHBOARDS="1", DASHBOARD_PORT="9000", TOKEN="sesame")  # noqa: S106 - only of this test
+    site.deploy(REPLICAS="1", DASHBOARDS="1", DASHBOARD_PORT="9000", TOKEN="sesame")
     site.finish()
     first, second, _ = site.lab.nodes
 
@@ -67,8 +67,8 @@ def test_it_can_have_a_place_a_port_and_a_token(site: Site) -> None:
     site.wait_until(lambda: [node for node, _ in site.containers("dashboard")] == [second], "it is there alone")
 
     assert first.get(second, 9000, "/status.json")[0] == 401
-    assert first.get(second, 9000, "/status.json", token="wrong")[0] == 401  # noqa: S106
-    status, body = first.get(second, 9000, "/status.json", token="sesame")  # noqa: S106
+    assert first.get(second, 9000, "/status.json", token="wrong")[0] == 401
+    status, body = first.get(second, 9000, "/status.json", token="sesame")
     assert (status, json.loads(body)["verdict"]) == (200, "DONE")
     assert second.get(first, 9000, "/healthz")[0] == 0
     site.verify()
