@@ -240,8 +240,7 @@ def test_with_wait_it_may_be_there_before_the_job(bench: Bench) -> None:
     """It serves as soon as somebody plans, and ends when it is told to before that; without, it is one line."""
     bench.fails(10, "dashboard", "out", "--port", "0")
     waiting = [bench.start("dashboard", "out", "--wait", "--port", "0") for _ in range(2)]
-    for each in waiting:
-        wait_until(lambda pid=each.pid: has_pulse(pid), "it waits")
+    wait_until(lambda: all(has_pulse(each.pid) for each in waiting), "both wait")
     os.kill(waiting[0].pid, signal.SIGTERM)
     ended = end(waiting[0])
 

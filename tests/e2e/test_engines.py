@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from click.testing import CliRunner
 
 from claimwork.cli import app
-from tests.e2e.conftest import PROGRAM, Bench
+from tests.e2e.conftest import PROGRAM, Bench, end, wait_until
+from tests.e2e.served import serve
 
 STACK = Path(__file__).parents[2] / "stack"
 
@@ -32,6 +35,29 @@ def test_the_slurm_script_does_a_job(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     assert bench.summary() == {"inputs": 2, "quarantined": 0, "bytes": 24}
     assert (asked.returncode, asked.stderr) == (2, "usage: sbatch claimwork.sbatch IN OUT [OPTION…]\n")
+
+
+def test_the_stacks_health_check_of_the_dashboard(bench: Bench) -> None:
+    """It fails while the mount does not answer, is content when it does again, and fails when nobody listens."""
+    check = yaml.safe_load((STACK / "claimwork.yml").read_text())["services"]["dashboard"]["healthcheck"]["test"]
+    bench.put("a")
+    bench.run("-q")
+    site = serve(bench, env={"CLAIMWORK_TOKEN": "sesame"})
+
+    def says() -> int:
+        argv = [sys.executable if each == "python" else each.replace("8765", str(site.port)) for each in check[1:]]
+        told = {**bench.env, "http_proxy": "http://127.0.0.1:9"}
+        return subprocess.run(argv, env=told, stderr=subprocess.DEVNULL, check=False).returncode
+
+    assert check[0] == "CMD"
+    assert says() == 0
+    bench.out.rename(bench.root / "away")
+    wait_until(says, "it fails")
+    (bench.root / "away").rename(bench.out)
+    wait_until(lambda: says() == 0, "it is content")
+    os.kill(site.process.pid, signal.SIGTERM)
+    end(site.process)
+    assert says() == 1
 
 
 def test_the_kubernetes_jobs_run_commands_that_exist() -> None:

@@ -117,9 +117,9 @@ class Site:
         argv = ("stack", "deploy", "--resolve-image", "never", "-c", PROJECT / "stack/claimwork.yml", self.name)
         self._manager.docker(*argv, **{f"CLAIMWORK_{name}": value for name, value in told.items()})
 
-    def scale(self, replicas: int) -> None:
-        """Change the number of workers, as a user does."""
-        self._manager.docker("service", "scale", "-d", f"{self.name}_worker={replicas}")
+    def scale(self, replicas: int, service: str = "worker") -> None:
+        """Change the number of workers, as a user does, or that of another service."""
+        self._manager.docker("service", "scale", "-d", f"{self.name}_{service}={replicas}")
 
     def containers(self, service: str = "worker") -> list[tuple[Node, str]]:
         """Containers of a service that run, with their nodes, the oldest first."""

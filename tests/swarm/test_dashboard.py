@@ -50,8 +50,23 @@ def test_it_tells_the_truth_and_stays_when_the_job_is_done(site: Site) -> None:
     assert {name: told[name] for name in TRUTH} == {name: true[name] for name in TRUTH}
     assert site.containers("dashboard") == [(node, container)]
     assert health() == "healthy"
+    site.scale(0, "dashboard")
+    site.wait_for_containers(0, "dashboard")
     site.verify()
     site.verify_that_nobody_was_charged()
+
+
+def test_one_that_has_no_place_holds_up_nobody(site: Site) -> None:
+    """A node has a port once: of four dashboards three run on three nodes, the fourth waits, and the job is done."""
+    site.put("a", "b", "c")
+    site.deploy(REPLICAS="1", DASHBOARDS="4")
+    site.finish()
+
+    nodes = {node.name for node, _ in site.wait_for_containers(3, "dashboard")}
+    assert nodes == {"n1", "n2", "n3"}
+    (waiting,) = [task for task in site.tasks("dashboard") if task.state == "pending"]
+    assert "host-mode port already in use on 3 nodes" in waiting.error
+    site.verify()
 
 
 def test_it_can_have_a_place_a_port_and_a_token(site: Site) -> None:
