@@ -147,7 +147,7 @@ class Aftermath:
             self._plan_or_reduce_crashed(event)
             return
         if index is None:  # between two inputs: nobody in particular is to blame
-            successors = policy.after_loss(ticket)
+            successors = [ticket.successor()] if self.is_stopping() else policy.after_loss(ticket)
             if len(successors) == 1:
                 self.claims.release(ticket, successors[0])
             else:

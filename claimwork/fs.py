@@ -57,6 +57,7 @@ _LOCAL = frozenset(
     ]
 )
 _ATOMIC_RENAME = _LOCAL | {"nfs", "nfs4"}
+_LOCKS_OF_ONE_MOUNT = frozenset(["nolock", "local_lock=all", "local_lock=flock", "nobrl"])
 
 
 class Beat(Protocol):
@@ -128,7 +129,10 @@ class Fs(Protocol):
         """Create a heartbeat file and keep it open. Its name is random, so one that exists is my own, its reply lost."""
 
     def try_lock(self, path: str) -> Lock | None:
-        """Take the OS lock at *path* without waiting; None when a living process holds it. A hint, never an exclusion."""
+        """Take the OS lock at *path* without waiting; None when a living process holds it, or locks tell nothing here.
+
+        A hint, never an exclusion.
+        """
 
 
 def digest_of(data: bytes) -> str:
@@ -189,12 +193,23 @@ def filesystem_kind(path: str) -> str:
     return mount_entry(path).kind
 
 
+def shares_locks(entry: MountEntry) -> bool:
+    """Whether an OS lock taken through one mount of this filesystem is seen through every other one of the same kernel.
+
+    Two NFS mounts with different options are two filesystems to the kernel; with ``nolock`` or ``local_lock`` each has locks
+    of its own (nfs(5)). A FUSE server that does not ask for locks has them per mount as well.
+    """
+    return not entry.kind.startswith("fuse") and entry.options.isdisjoint(_LOCKS_OF_ONE_MOUNT)
+
+
 class PosixFs:
     """The real filesystem under one root; the root only serves to learn the mount's type."""
 
     def __init__(self, root: str, clock: Clock | None = None) -> None:
-        self.kind = filesystem_kind(root)
+        entry = mount_entry(root)
+        self.kind = entry.kind
         self.local = self.kind in _LOCAL
+        self._shares_locks = shares_locks(entry)
         self._root = encode_path(root)
         # bytes in, bytes out: either opens the directory anew, as the protocol demands
         self._list = os.listdir if self.local else FreshListing(clock or SystemClock()).names
@@ -304,6 +319,8 @@ class PosixFs:
         return beat
 
     def try_lock(self, path: str) -> Lock | None:
+        if not self._shares_locks:
+            return None
         from filelock import FileLock, Timeout  # costs a tenth of a second: only who locks pays
 
         lock = FileLock(

@@ -96,6 +96,8 @@ class Heartbeat:
         try:
             self._file.write(records.encode_beat(record))
             self._fs.rename(self._path, self._layout.left_of(record.worker))
+        except FileNotFoundError:
+            self.give_up()  # moved after all, its reply lost; or peers have buried me
         except OSError:
             self.stop()  # peers find a beat that stands still, and clean up
         else:
@@ -111,6 +113,13 @@ class Heartbeat:
         self.stop()
 
 
+def _parsed(data: bytes, path: str) -> BeatRecord | None:
+    try:
+        return records.parse_beat(data, path)
+    except RecordError:
+        return None
+
+
 def _exists(fs: Fs, directory: str) -> bool:
     try:
         fs.names(directory)
@@ -122,6 +131,7 @@ def _exists(fs: Fs, directory: str) -> bool:
 @dataclass
 class _Evidence:
     data: bytes
+    record: BeatRecord | None  # of *data*
     since: float
     last_read: float
     reads: int
@@ -156,17 +166,15 @@ class Watch:
         now = self._clock.monotonic()
         tolerated = self._patience_s / BEATS_IN_PATIENCE
         known = self._seen.get(worker)
+        record = known.record if known is not None and known.data == data else _parsed(data, path)
         if now - asked > tolerated:  # a slow read may bring old bytes
             self._seen.pop(worker, None)
         elif known is None or known.data != data or now - known.last_read > 3 * tolerated:
-            self._seen[worker] = _Evidence(data, asked, now, 1)
+            self._seen[worker] = _Evidence(data, record, asked, now, 1)
         else:
             known.reads += 1
             known.last_read = now
-        try:
-            return records.parse_beat(data, path)
-        except RecordError:
-            return None
+        return record
 
     def is_suspect(self, worker: str) -> bool:
         """Whether the evidence says that *worker* has stood still for T."""

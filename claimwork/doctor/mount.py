@@ -14,9 +14,9 @@ _NFS_TROUBLE = {
     "nocto": "what is opened may be stale, heartbeats too, so that living workers are taken for dead: leave it out",
 }
 _NFS_FACTS = {
-    "nolock": "OS locks hold on one host only; that is all they are used for",
-    "local_lock=all": "OS locks hold on one host only; that is all they are used for",
-    "local_lock=flock": "OS locks hold on one host only; that is all they are used for",
+    "nolock": "OS locks hold in this mount only, so nobody looks at them: a dead worker is noticed after T, not at once",
+    "local_lock=all": "OS locks hold in this mount only, so nobody looks at them: a dead worker is noticed after T, not at once",
+    "local_lock=flock": "OS locks hold in this mount only, so nobody looks at them: a dead worker is noticed after T, not at once",
     "noac": "every look at a file asks the server: slower, nothing gained, since claimwork lists and opens afresh",
     "sync": "every write waits for the server: slower, nothing gained, since claimwork flushes what counts",
 }

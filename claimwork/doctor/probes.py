@@ -180,7 +180,7 @@ def lock(fs: Fs, root: str) -> Iterator[Finding]:
     for each in (first, second):
         if each is not None:
             each.release()
-    words = "a second holder is refused" if ok else "no OS locks here: a dead worker is noticed after T, not at once"
+    words = "a second holder is refused" if ok else "OS locks tell nothing here: a dead worker is noticed after T"
     yield Finding("lock", ok, words, Weight.FACT)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from claimwork.errors import RecordError
-from claimwork.fs import Fs
+from claimwork.fs import Fs, MountEntry, PosixFs
 from claimwork.testing import MemoryServer
 
 Mount = tuple[Fs, str]
@@ -362,6 +363,30 @@ def test_an_os_lock_has_one_holder(tree: Mount) -> None:
     second = fs.try_lock(f"{root}/d/lock")
     assert second is not None
     second.release()
+
+
+@pytest.mark.parametrize(
+    ("entry", "shares"),
+    [
+        (MountEntry("ext4"), True),
+        (MountEntry("nfs4", "s:/x", frozenset({"local_lock=none"})), True),
+        (MountEntry("nfs4", "s:/x", frozenset({"local_lock=posix"})), True),  # ours are flock(2)
+        (MountEntry("nfs4", "s:/x", frozenset({"local_lock=flock"})), False),
+        (MountEntry("nfs", "s:/x", frozenset({"nolock", "local_lock=all"})), False),
+        (MountEntry("fuse.sshfs"), False),
+    ],
+)
+def test_locks_of_one_mount_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: MountEntry, *, shares: bool
+) -> None:
+    """A neighbour that came by another mount of the same share would look dead, and would be buried again and again."""
+    monkeypatch.setattr("claimwork.fs.mount_entry", lambda _path: entry)
+
+    lock = PosixFs(str(tmp_path)).try_lock(f"{tmp_path}/lock")
+
+    assert (lock is not None) == shares
+    if lock is not None:
+        lock.release()
 
 
 def test_link_counts_of_the_memory_server() -> None:

@@ -162,6 +162,23 @@ def test_leaving_moves_the_last_record(mount: tuple[Fs, str], layout: Layout) ->
     assert parse_beat(fs.read(layout.left_of(ALICE), 9999), "").state == "left"
 
 
+def test_leaving_twice_leaves_no_lock_behind(mount: tuple[Fs, str], layout: Layout) -> None:
+    """The move was executed, its reply lost: sent again it finds nothing, and nobody else may remove the lock's file."""
+    fs = mount[0]
+
+    def executed_before(op: str, args: tuple[object, ...]) -> None:
+        if op == "rename":
+            fs.rename(layout.live_of(ALICE), layout.left_of(ALICE))
+
+    slow = HookedFs(fs)
+    slow.before = executed_before  # type: ignore[method-assign]
+    heartbeat = started(slow, layout, ManualClock())
+    heartbeat.leave(replace(RECORD, state="left"))
+
+    assert live_workers(fs, layout) == []
+    assert fs.names(layout.oslock_of(ALICE).rpartition("/")[0]) == []
+
+
 # -- evidence ---------------------------------------------------------------------------------------------------------
 
 

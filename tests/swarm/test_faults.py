@@ -71,6 +71,8 @@ def test_an_outage_that_fails_all_health_checks_ends_no_worker_for_good(site: Si
     site.deploy(NEXT, REPLICAS="3", PATIENCE="1", STOP_GRACE="1s")
     site.wait_for_run("held")
     before = {container for _, container in site.wait_for_containers(3)}
+    # one that has not yet begun to beat goes by the T of a worker that still waits for its job: it fails after minutes
+    site.wait_until(lambda: len(site.status()["workers"]) == 3, "three workers beat")
 
     site.lab.share.freeze()
     # Swarm ends them now; but a process that waits for its mount dies when the mount is back, and only then is it told

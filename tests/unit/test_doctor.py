@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -271,9 +272,12 @@ def test_two_doctors_agree(tmp_path: Path) -> None:
 
 
 class Grabbing(HookedFs):
-    """A client whose link says yes although somebody else was first."""
+    """A client whose link says yes although somebody else was first; it lets others be first, for a while."""
 
     def link(self, source: str, target: str) -> None:
+        until = time.monotonic() + 0.5
+        while self.inner.inode(target) is None and time.monotonic() < until:
+            time.sleep(0.001)
         try:
             self.inner.link(source, target)
         except FileExistsError:
