@@ -70,20 +70,27 @@ def test_one_that_has_no_place_holds_up_nobody(site: Site) -> None:
 
 
 def test_it_can_have_a_place_a_port_and_a_token(site: Site) -> None:
-    """Kept at one node, it answers at that node alone, at the port that was chosen, and to nobody without the token."""
+    """It leaves a node that is drained. Kept at one, it answers there alone, at the chosen port, and to who has the token."""
     site.put("a")
     site.deploy(REPLICAS="1", DASHBOARDS="1", DASHBOARD_PORT="9000", TOKEN="sesame")
     site.finish()
-    first, second, _ = site.lab.nodes
+    ((home, _),) = site.wait_for_containers(1, "dashboard")
+    others = [each for each in site.lab.nodes if each is not home]
 
-    constraint = ("--constraint-add", f"node.hostname=={second.name}")
+    def is_at(*nodes: Node) -> bool:
+        where = [node for node, _ in site.containers("dashboard")]
+        return len(where) == 1 and where[0] in nodes and others[0].get(where[0], 9000, "/healthz") == (200, "ok\n")
+
+    site.lab.manager.docker("node", "update", "--availability", "drain", home.name)
+    site.wait_until(lambda: is_at(*others), "it is at another node")
+    site.lab.manager.docker("node", "update", "--availability", "active", home.name)
+    constraint = ("--constraint-add", f"node.hostname=={home.name}")
     site.lab.manager.docker("service", "update", "-d", *constraint, f"{site.name}_dashboard")
-    site.wait_until(lambda: first.get(second, 9000, "/healthz") == (200, "ok\n"), f"it answers at {second.name}")
-    site.wait_until(lambda: [node for node, _ in site.containers("dashboard")] == [second], "it is there alone")
+    site.wait_until(lambda: is_at(home), "it is back")
 
-    assert first.get(second, 9000, "/status.json")[0] == 401
-    assert first.get(second, 9000, "/status.json", token="wrong")[0] == 401
-    status, body = first.get(second, 9000, "/status.json", token="sesame")
+    assert others[0].get(home, 9000, "/status.json")[0] == 401
+    assert others[0].get(home, 9000, "/status.json", token="wrong")[0] == 401
+    status, body = others[0].get(home, 9000, "/status.json", token="sesame")
     assert (status, json.loads(body)["verdict"]) == (200, "DONE")
-    assert second.get(first, 9000, "/healthz")[0] == 0
+    assert [home.get(each, 9000, "/healthz")[0] for each in others] == [0, 0]
     site.verify()
