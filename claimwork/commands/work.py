@@ -143,14 +143,14 @@ def _open(out: str, input_dir: str | None, options: dict[str, Any]) -> tuple[Mou
     existing = mount.job()
     if existing is None:
         if not wanted.command and wanted.task != "wordcount":
-            _check_import(wanted.task)
+            _check_import(wanted.task, splits=wanted.split_bytes is not None)
         wanted = replace(wanted, folds_names=mount.folds_names())
     return mount, mount.open_or_create(wanted, explicit_task=names_a_task(options)), existing is not None
 
 
-def _check_import(task: str) -> None:
-    """Raise UsageError before a job is created whose task cannot be imported. In a child: user code stays out of here."""
-    code = "import sys; from claimwork.tasks import load_task; load_task(sys.argv[1])"
+def _check_import(task: str, *, splits: bool) -> None:
+    """Raise UsageError before a job is created whose task cannot be run. In a child: user code stays out of here."""
+    code = f"import sys; from claimwork.tasks import load_task; load_task(sys.argv[1], splits={splits})"
     done = subprocess.run(
         [sys.executable, "-c", code, task], capture_output=True, text=True, errors="replace", check=False
     )
@@ -272,7 +272,9 @@ def wanted_job(mount: Mount, options: dict[str, Any]) -> Job:
     timeout = options["timeout"]
     if timeout is not None and timeout <= 0:
         raise UsageError("--timeout must be more than 0 seconds")
-    argv = _split(command)
+    argv = _arguments(command)
+    if argv and options["split"] is not None:
+        raise UsageError("--split needs a task that says how parts are merged; a program cannot: leave one of both out")
     name = "command" if argv else task or "wordcount"
     if not argv and name != "wordcount" and ":" not in name:
         raise UsageError(f"--task {name!r} is neither built in nor of the form module:name; built in is wordcount")
@@ -291,13 +293,14 @@ def wanted_job(mount: Mount, options: dict[str, Any]) -> Job:
         max_attempts=options["max_attempts"],
         backoff_s=options["backoff"],
         patience_s=options["patience"],
+        split_bytes=options["split"],
         max_quarantined=0 if options["fail_fast"] else options["max_quarantined"],
         created_at=time.time(),
         created_by=f"claimwork {__version__} on {os.uname().nodename}",
     )
 
 
-def _split(command: str | None) -> list[str]:
+def _arguments(command: str | None) -> list[str]:
     """The program and its arguments; never a shell."""
     if command is None:
         return []
