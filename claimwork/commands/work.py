@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import __version__
-from ..compose import RELAYED, Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
+from ..compose import JOB_WITHIN_S, RELAYED, Mount, new_id, plan_now, require_input, stop_on_signals, usable_slots
 from ..errors import Exit, UsageError, WorkerFault
 from ..fs import decode_path
 from ..job import check_paths, check_task, default_claims, prepare_out, require_job
@@ -113,7 +113,7 @@ def reduce(out: str, *, wait: bool, quiet: bool) -> Exit | int:
     """Be the finalizer: reduce when complete. Any number may run; one summary comes out."""
     stop = stop_on_signals()
     mount = Mount(out)
-    job = mount.wait_for_job(stop, 60.0) if wait else require_job(mount.fs, mount.layout)
+    job = mount.wait_for_job(stop, JOB_WITHIN_S) if wait else require_job(mount.fs, mount.layout)
     if job is None:
         return 128 + stop.signal
     reader = StatusReader(mount.fs, mount.layout, mount.clock)
