@@ -21,9 +21,10 @@ from .executor import Crashed, Event, Faulted, Finished
 from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket
+from .parts import publish_part, remove_parts
 from .plan_log import PlanLog
 from .planner import PlanReport
-from .records import BeatRecord, Failure, Job, Outcome
+from .records import BeatRecord, Failure, Job, Outcome, Part
 from .results import Places, Stage, adopt, present, settle, write_done
 from .story import Story
 
@@ -148,10 +149,13 @@ class Aftermath:
             self._died_loading(event)
             return
         self._deaths = 0
-        if ticket.kind is not Kind.MAP:
+        if ticket.kind is Kind.PART and index is not None and not self.is_stopping():
+            self.give_part_up(ticket, event.error)
+            return
+        if ticket.kind in (Kind.PLAN, Kind.REDUCE):
             self._plan_or_reduce_crashed(event)
             return
-        if index is None:  # between two inputs: nobody in particular is to blame
+        if index is None or ticket.kind is Kind.PART:  # between two inputs: nobody in particular is to blame
             successors = [ticket.successor()] if self.is_stopping() else policy.after_loss(ticket)
             if len(successors) == 1:
                 self.claims.release(ticket, successors[0])
@@ -180,6 +184,12 @@ class Aftermath:
                 f"{event.error}: is the image whole and made for this processor, and is there memory enough? "
                 "No input was charged for it"
             )
+
+    def give_part_up(self, ticket: Ticket, error: str) -> None:
+        """Say that a part that I hold has no value, so that whoever gathers waits no more and computes it, and is charged."""
+        publish_part(self.fs, self.layout, self.stage, ticket.segment, ticket.lo, Part(error=error))
+        self.claims.drop(ticket)
+        self.story.part_given_up(ticket, error)
 
     def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
         """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""
@@ -221,6 +231,8 @@ class Aftermath:
             self.story.quarantined(ticket, each.path, failed.error)
         directories = places.directories(ok=outcome.ok)
         write_done(self.fs, self.layout, self.stage, ticket.segment, {ticket.lo: outcome}, directories)
+        if policy.part_count(each.size_bytes, self.job.split_bytes) > 1:
+            remove_parts(self.fs, self.layout, ticket.segment)
         self.claims.drop(ticket)
         self.mind_quarantine()
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from . import policy
-from .child import Mapper, Progress
+from .child import Mapper
 from .clock import Clock, SystemClock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault, is_mount_errno, mount_fault
 from .finalizer import ReduceReport, reduce_generation
@@ -30,6 +30,7 @@ from .planner import Found, Planner, PlanReport, list_inputs
 from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
+from .splitter import Progress
 from .stores import make_store
 from .tasks import Runner, adopt_orphans, die_with_parent, load_runner
 
@@ -182,7 +183,7 @@ class TicketWork:
 
     def _run(self, ticket: Ticket, *, control: bool) -> dict[str, Any]:
         match ticket.kind:
-            case Kind.MAP:
+            case Kind.MAP | Kind.PART:
                 mapped = self._get_mapper().run(ticket, control=control)
                 return {"kind": "mapped", "report": mapped.to_json()}
             case Kind.PLAN:

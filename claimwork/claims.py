@@ -169,13 +169,16 @@ class Claims:
 
     def _pick(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> Ticket | None:
         now = self._clock.monotonic()
-        usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now) and wanted(t)]
-        if not usable:
-            return None
-        heaviest = max(ticket.weight for ticket in usable)
-        ticket = self._rng.choice([ticket for ticket in usable if any_weight or ticket.weight == heaviest])
-        self._listed.remove(ticket)
-        return ticket
+        usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now)]
+        while usable:
+            heaviest = max(ticket.weight for ticket in usable)
+            first = [ticket for ticket in usable if any_weight or ticket.weight == heaviest]
+            if found := [ticket for ticket in first if wanted(ticket)]:
+                ticket = self._rng.choice(found)
+                self._listed.remove(ticket)
+                return ticket
+            usable = [] if any_weight else [ticket for ticket in usable if ticket.weight < heaviest]
+        return None
 
     def _is_due(self, ticket: Ticket, now: float) -> bool:
         if not ticket.delay_ms:
@@ -228,7 +231,7 @@ class Claims:
 
 def is_control(ticket: Ticket) -> bool:
     """True for tickets that stand for no inputs: plan and reduce."""
-    return ticket.kind is not Kind.MAP
+    return ticket.kind in (Kind.PLAN, Kind.REDUCE)
 
 
 def idle_wait_s(rounds: int, *, local: bool) -> float:

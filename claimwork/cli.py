@@ -233,6 +233,7 @@ def report() -> None:
     help="Serve only who knows it: open /?token=... once, or send it as Authorization: Bearer. "
     "The variable does not show in lists of processes.",
 )
+@option("--wait", env="WAIT", is_flag=True, help="Wait for the job to be created, for a minute.")
 @interval
 @done_in("show")
 def dashboard() -> None:

@@ -35,6 +35,7 @@ from .ticket_store import empty_directory, remove_directory
 from .worker import Context, Setup, Stop, boot_id, run_worker
 
 RELAYED = signal.SIGUSR1  # what `run` sends to its worker for each signal of its own
+JOB_WITHIN_S = 60.0  # a planner creates the job within seconds; after a minute the wrong thing is mounted
 _JOIN_LOOK_S = 0.5
 
 

@@ -314,7 +314,7 @@ class ProcessExecutor:
         events = []
         now = self._clock.monotonic()
         for number, slot in enumerate(self._slots):
-            if slot.ticket is None or slot.ticket.kind is not Kind.MAP or slot.shared.index < 0:
+            if slot.ticket is None or slot.ticket.kind in (Kind.PLAN, Kind.REDUCE) or slot.shared.index < 0:
                 continue
             if now - slot.shared.begun_at > self._job.timeout_s:
                 event = self._crashed(number, "timeout", f"it took longer than {self._job.timeout_s:g} s")

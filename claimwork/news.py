@@ -22,6 +22,11 @@ class News(StrEnum):
     RAN = "ran", "debug", "an input came to a result here; with `--verbose` only"
     BACKED_OFF = "backed_off", "warning", "an attempt at an input failed; the next one waits"
     QUARANTINED = "quarantined", "warning", "the last attempt at an input failed"
+    PART_GIVEN_UP = (
+        "part_given_up",
+        "warning",
+        "a part of a large input ended whoever ran it; who gathers the parts tries it again",
+    )
     DOUBTED = (
         "doubted",
         "warning",

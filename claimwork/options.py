@@ -13,6 +13,22 @@ from . import policy
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes: digits, perhaps with k, M, G or T behind them, which mean powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        if isinstance(value, int):
+            return value
+        digits, unit = (value[:-1], value[-1]) if value[-1:].isalpha() else (value, "")
+        power = " KMGT".find(unit.upper() or " ")
+        if not (digits.isascii() and digits.isdigit() and power >= 0 and int(digits)):
+            self.fail(f"{value!r} is no size; write a number of bytes, such as 500000, 64M or 2G", param, ctx)
+        return int(digits) << 10 * power
+
+
 def option(*names: str, env: str, **how: Any) -> Callable[[F], F]:
     """An option with its environment variable, ``CLAIMWORK_`` and *env*."""
     how.setdefault("show_default", how.get("default") not in (None, "", False))
@@ -123,7 +139,14 @@ job_options = _together(
     option("--exclude", env="EXCLUDE", multiple=True, help="No inputs or directories that match; repeatable."),
     option("--recurse/--no-recurse", env="RECURSE", default=True, help="Go into directories."),
     option("--hidden/--no-hidden", env="HIDDEN", default=False, help="Take names that begin with a dot as well."),
-    option("--timeout", env="TIMEOUT", type=float, help="Seconds that one attempt at an input may take."),
+    option("--timeout", env="TIMEOUT", type=float, help="Seconds that one attempt at an input may take, or at a part."),
+    option(
+        "--split",
+        env="SPLIT",
+        type=Size(),
+        help="Larger inputs are processed in parts of this size (64M, 1G) by any number of workers, and get one result each. "
+        "For wordcount and tasks that declare a merge.",
+    ),
     option(
         "--max-attempts",
         env="MAX_ATTEMPTS",

@@ -119,6 +119,8 @@ def why_lines(life: Life, job: Job) -> Iterator[str]:
     yield f"  {life.size_bytes} bytes, input {life.index} of segment {life.segment}"
     if life.outcome is not None and life.outcome.ok:
         yield f"  result {printable(life.result)}, {life.outcome.size_bytes} bytes, digest {life.outcome.digest}"
+    if life.parts > 1 and life.outcome is None:
+        yield f"  {life.parts_known} of {life.parts} parts are there"
     if life.ticket is not None:
         yield f"  attempt {life.ticket.attempt} of {job.max_attempts}"
         if life.ticket.delay_ms and life.holder is None:

@@ -89,6 +89,11 @@ class Story:
         """The last attempt failed."""
         self._tell(News.QUARANTINED, f"quarantined {path!r}: {error}", input=path, error=error, **_of(ticket))
 
+    def part_given_up(self, part: Ticket, error: str) -> None:
+        """A part of a large input took its child or its worker down."""
+        words = f"part {part.lo} of a large input is left to whoever gathers its parts: {error}"
+        self._tell(News.PART_GIVEN_UP, words, part=part.lo, error=error, **_of(part))
+
     def doubted(self, control: Ticket) -> None:
         """An input that succeeded elsewhere is run, to learn whose fault the failures are."""
         words = "inputs fail here: one that succeeded elsewhere is run once more, and its result thrown away"

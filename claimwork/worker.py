@@ -31,6 +31,7 @@ from .job import FIRST_PLAN
 from .layout import Layout
 from .names import Kind, Ticket, plan_ticket, reduce_ticket
 from .news import Tell, silent
+from .parts import are_known
 from .plan_log import PlanLog
 from .reaper import Reaper
 from .records import BeatRecord, Job
@@ -166,6 +167,7 @@ class Worker:
         self._idle_rounds = 0
         self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
         self._local = is_local(self._fs.kind)
+        self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
@@ -257,7 +259,7 @@ class Worker:
         now = self._clock.monotonic()
         current = [
             (
-                f"{at.ticket.segment}:{at.index}" if at.index is not None else at.ticket.kind.name.lower(),
+                _place(at.ticket, at.index),
                 round(now - (at.index_since if at.index is not None else at.since), 1),
             )
             for at in running.values()
@@ -303,6 +305,8 @@ class Worker:
             self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
+            elif ticket.kind is Kind.PART and policy.is_lost_for_good(ticket, self._job.max_attempts):
+                self._aftermath.give_part_up(ticket, "each worker that ran it was lost")
             elif ticket.kind is Kind.MAP and policy.is_lost_for_good(ticket, self._job.max_attempts):
                 self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
@@ -316,6 +320,8 @@ class Worker:
                 return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
             return not self._coverage.is_spent(ticket, self._job) or self._coverage.is_reduced(ticket.segment)
+        if ticket.gathers:
+            return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
 
     def _look_at_tickets(self) -> None:
@@ -384,6 +390,10 @@ class Worker:
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
             self._raise_reducer_failed(reduces[0])
+        parts = {ticket.segment for ticket in [*ready, *held] if ticket.kind is Kind.PART}
+        self._partless = {ticket.segment for ticket in ready if ticket.gathers} - parts
+        if self._partless:
+            self._look_now()
         nonce = f"{self._context.rng.getrandbits(64):016x}"
         missing: list[Ticket] = []
         kinds = {ticket.kind for ticket in [*ready, *held]}
@@ -452,6 +462,13 @@ class Worker:
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
             planning = any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
             self._tally.complete = state.complete and shown and not planning
+
+
+def _place(ticket: Ticket, index: int | None) -> str:
+    """Which input a child is at, as beats tell it; of parts, the one that all are parts of."""
+    if index is None:
+        return ticket.kind.name.lower()
+    return f"{ticket.segment}:{0 if ticket.kind is Kind.PART else index}"
 
 
 def boot_id() -> str:

@@ -38,7 +38,9 @@ def wanted_job(mount: Mount, options: dict[str, Any]) -> Job:
     timeout = options["timeout"]
     if timeout is not None and timeout <= 0:
         raise UsageError("--timeout must be more than 0 seconds")
-    argv = _split(command)
+    argv = _arguments(command)
+    if argv and options["split"] is not None:
+        raise UsageError("--split needs a task that says how parts are merged; a program cannot: leave one of both out")
     name = "command" if argv else task or "wordcount"
     if not argv and name != "wordcount" and ":" not in name:
         raise UsageError(f"--task {name!r} is neither built in nor of the form module:name; built in is wordcount")
@@ -57,13 +59,14 @@ def wanted_job(mount: Mount, options: dict[str, Any]) -> Job:
         max_attempts=options["max_attempts"],
         backoff_s=options["backoff"],
         patience_s=options["patience"],
+        split_bytes=options["split"],
         max_quarantined=0 if options["fail_fast"] else options["max_quarantined"],
         created_at=time.time(),
         created_by=f"claimwork {__version__} on {os.uname().nodename}",
     )
 
 
-def _split(command: str | None) -> list[str]:
+def _arguments(command: str | None) -> list[str]:
     """The program and its arguments; never a shell."""
     if command is None:
         return []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..compose import RELAYED, Mount, plan_now, require_input, stop_on_signals, usable_slots
+from ..compose import JOB_WITHIN_S, RELAYED, Mount, plan_now, require_input, stop_on_signals, usable_slots
 from ..errors import Exit, UsageError, WorkerFault
 from ..job import check_paths, check_task, prepare_out, require_job
 from ..lines import teller
@@ -116,7 +116,7 @@ def reduce(out: str, log_format: str, *, wait: bool, quiet: bool) -> Exit | int:
     stop = stop_on_signals()
     mount = Mount(out)
     tell = teller(log_format, quiet=quiet)
-    job = mount.wait_for_job(stop, 60.0, tell) if wait else require_job(mount.fs, mount.layout)
+    job = mount.wait_for_job(stop, JOB_WITHIN_S, tell) if wait else require_job(mount.fs, mount.layout)
     if job is None:
         return 128 + stop.signal
     reader = StatusReader(mount.fs, mount.layout, mount.clock)
@@ -143,14 +143,14 @@ def _open(out: str, input_dir: str | None, options: dict[str, Any]) -> tuple[Mou
     existing = mount.job()
     if existing is None:
         if not wanted.command and wanted.task != "wordcount":
-            _check_import(wanted.task)
+            _check_import(wanted.task, splits=wanted.split_bytes is not None)
         wanted = replace(wanted, folds_names=mount.folds_names())
     return mount, mount.open_or_create(wanted, explicit_task=names_a_task(options)), existing is not None
 
 
-def _check_import(task: str) -> None:
-    """Raise UsageError before a job is created whose task cannot be imported. In a child: user code stays out of here."""
-    code = "import sys; from claimwork.tasks import load_task; load_task(sys.argv[1])"
+def _check_import(task: str, *, splits: bool) -> None:
+    """Raise UsageError before a job is created whose task cannot be run. In a child: user code stays out of here."""
+    code = f"import sys; from claimwork.tasks import load_task; load_task(sys.argv[1], splits={splits})"
     done = subprocess.run(
         [sys.executable, "-c", code, task], capture_output=True, text=True, errors="replace", check=False
     )
