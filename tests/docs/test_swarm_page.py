@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
 
 import yaml
 
 from tests.docs.cli_page import parameters
-from tests.docs.markdown import blocks, text_of
+from tests.docs.markdown import blocks, steps, text_of
 
 
 def test_the_image_with_ones_own_task_is_the_tested_one() -> None:
@@ -52,3 +54,16 @@ def test_the_table_tells_what_a_variable_is_when_nobody_sets_it() -> None:
 
     assert {"CLAIMWORK_MEMORY", "CLAIMWORK_USER"} <= read.keys()
     assert {name: told.get(name) for name in read} == read
+
+
+def test_a_service_that_mounts_nfs_by_itself_mounts_as_the_stack_does() -> None:
+    """Docker reads a mount as a line of CSV: without quotes around it, all options of NFS but the first would be lost."""
+    (command,) = [each.command for each in steps("docs/swarm.md") if each.command.startswith("docker service create")]
+    argv = shlex.split(command)
+    told = [next(csv.reader([argv[at + 1]])) for at, word in enumerate(argv) if word == "--mount"]
+    volumes = yaml.safe_load(text_of("stack/nfs.yml"))["volumes"].values()
+    options = {re.sub(r"\$\{.*\}", "SERVER", each["driver_opts"]["o"]) for each in volumes}
+
+    assert {f"volume-opt=o={each}" for each in options} == {mount[-1] for mount in told}
+    assert ["target=/app/data" in mount and "readonly" in mount for mount in told] == [True, False]
+    assert all("volume-nocopy=true" in mount for mount in told)
