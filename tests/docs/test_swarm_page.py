@@ -36,7 +36,9 @@ def test_the_variables_that_the_stack_passes_on_are_options_and_are_listed() -> 
 def test_what_a_job_and_its_workers_can_be_told_the_stack_passes_on() -> None:
     """All twins of options but what the stack sets by itself; otherwise a job would be made without what was asked for."""
     stack = yaml.safe_load(text_of("stack/claimwork.yml"))
-    of_worker = {each.variable for each in parameters() if each.command in ("plan", "worker", "reduce") and each.is_option}
+    of_worker = {
+        each.variable for each in parameters() if each.command in ("plan", "worker", "reduce") and each.is_option
+    }
     commands = {word for service in stack["services"].values() for word in service["command"]}
     by_itself = {each.variable for each in parameters() if each.name in commands} | {"CLAIMWORK_SLOTS"}
 
@@ -50,7 +52,9 @@ def test_the_table_tells_what_a_variable_is_when_nobody_sets_it() -> None:
     told: dict[str, str] = {}
     for names, _, defaults in rows:
         told |= dict(zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False))
-    read = dict(re.findall(r"\$\{(CLAIMWORK_\w+):-([^}]*)\}", text_of("stack/claimwork.yml") + text_of("stack/nfs.yml")))
+    read = dict(
+        re.findall(r"\$\{(CLAIMWORK_\w+):-([^}]*)\}", text_of("stack/claimwork.yml") + text_of("stack/nfs.yml"))
+    )
 
     assert {"CLAIMWORK_MEMORY", "CLAIMWORK_USER"} <= read.keys()
     assert {name: told.get(name) for name in read} == read
