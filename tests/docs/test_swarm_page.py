@@ -71,3 +71,17 @@ def test_a_service_that_mounts_nfs_by_itself_mounts_as_the_stack_does() -> None:
     assert {f"volume-opt=o={each}" for each in options} == {mount[-1] for mount in told}
     assert ["target=/app/data" in mount and "readonly" in mount for mount in told] == [True, False]
     assert all("volume-nocopy=true" in mount for mount in told)
+
+
+def test_every_service_of_the_stack_has_as_few_rights_as_the_page_says() -> None:
+    """No root, no capability, a root and inputs that cannot be written; all have one user."""
+    services = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]
+    mounts = [mount for service in services.values() for mount in service["volumes"]]
+
+    assert [each["cap_drop"] for each in services.values()] == [["ALL"]] * len(services)
+    assert {(each["read_only"], each["user"]) for each in services.values()} == {
+        (True, "${CLAIMWORK_USER:-10001:10001}")
+    }
+    assert {mount["read_only"] for mount in mounts if mount["target"] == "/app/data"} == {True}
+    assert {mount["target"] for mount in mounts} == {"/app/data", "/app/output", "/tmp"}
+    assert [mount["target"] for mount in services["dashboard"]["volumes"] if not mount["read_only"]] == []
