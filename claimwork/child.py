@@ -111,6 +111,8 @@ class Mapper:
     def run(self, ticket: Ticket, *, control: bool = False) -> MapReport:
         """Process a map or part ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
 
+        Of a large input a control tries the first part.
+
         Raises WorkerFault for a fault of the mount or of this worker: nothing is charged then, and the whole ticket may be
         handed back. Raises Fenced when peers took this worker for dead.
         """
@@ -194,18 +196,8 @@ class Mapper:
             return report
         if nth >= policy.part_count(each.size_bytes, self._job.split_bytes) or self._is_done(ticket.segment):
             return report  # somebody made it up, or it is needed no more
-        self._progress.begin(nth)
         started = self._clock.monotonic()
-        try:
-            part = Part(self._splitter.compute(each, nth, ticket.attempt))
-            self._saw_input = True
-        except WorkerFault:
-            raise
-        except Exception as error:
-            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
-            part = Part(error=failure.error)
-        finally:
-            self._progress.end()
+        part, _ = self._part(ticket, each, nth)
         self._splitter.publish(ticket.segment, nth, part)
         if not part.error:
             start, stop = self._splitter.bounds(each, nth)
@@ -215,6 +207,21 @@ class Mapper:
             remove_parts(self._fs, self._layout, ticket.segment)
         return report
 
+    def _part(self, ticket: Ticket, each: Input, nth: int) -> tuple[Part, Failure | None]:
+        """Compute part *nth* of an input; a value, or an error and the failure that it is."""
+        self._progress.begin(nth)
+        try:
+            part = Part(self._splitter.compute(each, nth, ticket.attempt))
+        except WorkerFault:
+            raise
+        except Exception as error:
+            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
+            return Part(error=failure.error), failure
+        finally:
+            self._progress.end()
+        self._saw_input = True
+        return part, None
+
     def _is_done(self, segment: int) -> bool:
         return bool(done_ranges(self._fs, self._layout, segment))
 
@@ -222,6 +229,11 @@ class Mapper:
         segment, index = self._segment(ticket.segment), ticket.lo
         each = segment.inputs[index]
         report = MapReport(stopped_at=ticket.hi)
+        if self._splitter.splits(each):  # all of it could take hours, and would leave parts behind
+            _, failure = self._part(ticket, each, 0)
+            report.failures += [] if failure is None else [(failure, False)]
+            report.done = int(failure is None)
+            return report
         self._progress.begin(index)
         places = Places.of(self._layout, self._job, ticket.segment, index, each)
         item = self._attempt(ticket, index, each, places, report)

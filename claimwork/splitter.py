@@ -93,28 +93,41 @@ class Splitter:
         here: dict[int, Any] = {}
         computed = 0
         for nth in range(count):
+            self._progress.begin(index)  # a limit of time is one for each part, be it computed or read
             part = self._read(segment, nth) if nth in known else None
             if part is not None and not part.error:
                 continue
             if self._progress.stops_at() <= index:
                 raise Stopped
-            self._progress.begin(index)  # a limit of time is one for each part
             here[nth] = self.compute(each, nth, number)
             start, stop = self.bounds(each, nth)
             computed += stop - start
             if nth not in known:
                 self.publish(segment, nth, Part(here[nth]))
-        return self._runner.merged(self._values(segment, count, here)), computed
+        broken: list[Exception] = []
 
-    def _values(self, segment: int, count: int, here: dict[int, Any]) -> Iterator[Any]:
-        for nth in range(count):
-            if nth in here:
-                yield here[nth]
-            else:
-                part = self._read(segment, nth)
-                if part is None or part.error:  # somebody has finished the input, and removed its parts
-                    raise Stopped
-                yield part.value
+        def values() -> Iterator[Any]:
+            for nth in range(count):
+                try:
+                    value = here[nth] if nth in here else self._known(segment, nth)
+                except Exception as error:
+                    broken.append(error)
+                    raise
+                self._progress.begin(index)  # nor is it for all that the mount takes to tell
+                yield value
+
+        self._progress.begin(index)
+        try:
+            return self._runner.merged(values()), computed
+        finally:
+            if broken:  # whatever the merge made of it: values are missing, and that is no failure of the input
+                raise broken[0]
+
+    def _known(self, segment: int, nth: int) -> Any:
+        part = self._read(segment, nth)
+        if part is None or part.error:  # somebody has finished the input, and removed its parts
+            raise Stopped
+        return part.value
 
     def _read(self, segment: int, nth: int) -> Part | None:
         try:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -85,10 +86,14 @@ class World:
         self.server.mkdir(self.layout.stage_of(f"{self.stages:032x}"))
         return Stage(fs or self.server, self.layout, f"{self.stages:032x}", "c0")
 
-    def run(self, ticket: Ticket, of: Task = spans, fs: Fs | None = None, stop: int = 999) -> MapReport:
+    def mapper(self, of: Task, fs: Fs | None = None, told: Told | None = None) -> Mapper:
+        """What a child does with a ticket."""
         fs = fs or self.server
         runner = PythonRunner(of)
-        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, ManualClock(), Told(stop)).run(ticket)
+        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, ManualClock(), told or Told())
+
+    def run(self, ticket: Ticket, of: Task = spans, fs: Fs | None = None, stop: int = 999) -> MapReport:
+        return self.mapper(of, fs, Told(stop)).run(ticket)
 
     def known(self) -> list[int]:
         return sorted(known_parts(self.server, self.layout, 0))
@@ -207,9 +212,7 @@ def test_told_to_stop_before_the_next_part() -> None:
         return attempt.start
 
     stops.merge(list)
-    runner = PythonRunner(stops)
-    mapper = Mapper(world.server, world.layout, JOB, world.stage(), "/in", runner, ManualClock(), told)
-    assert mapper.run(world.whole) == MapReport(stopped_at=0)
+    assert world.mapper(stops, told=told).run(world.whole) == MapReport(stopped_at=0)
     assert world.known() == [0]
 
 
@@ -242,6 +245,91 @@ def test_who_publishes_first_is_believed() -> None:
     assert read_part(world.server, world.layout, 0, 1) == Part(["first"])
     world.run(world.whole)
     assert world.result() == [[0, 10], "first", [20, 25]]
+
+
+def test_a_control_is_the_first_part_and_leaves_nothing() -> None:
+    """A large input that has a result shows by a part of it whether a worker is sound."""
+    world = World()
+    world.run(world.whole)
+    asked: list[int] = []
+
+    @task
+    def broken(path: Path, attempt: Attempt) -> int:
+        asked.append(attempt.start)
+        raise ValueError("no good")
+
+    broken.merge(list)
+    good = world.mapper(spans).run(world.whole, control=True)
+    bad = world.mapper(broken).run(world.whole, control=True)
+
+    assert (good.done, good.failures) == (1, [])
+    assert (bad.done, [each.error for each, _ in bad.failures]) == (0, ["ValueError: no good"])
+    assert asked == [0]
+    assert world.known() == []
+
+
+@task
+def careless(path: Path, attempt: Attempt) -> int:
+    """Whatever goes wrong with the values is none of its business."""
+    return attempt.start
+
+
+@careless.merge
+def _(values: Iterator[Any]) -> int:
+    total = 0
+    try:
+        for value in values:
+            total += value
+    except Exception:
+        pass
+    return total
+
+
+@pytest.mark.parametrize("gone", [None, errno.EIO])
+def test_a_merge_cannot_swallow_that_a_part_is_gone(gone: int | None) -> None:
+    """Its input was finished by somebody else, or the mount failed: what it made of the rest is no result."""
+    world = World()
+    for ticket in world.parts:
+        world.run(ticket, careless)
+    fs = FaultyFs(world.server)
+    reads: list[str] = []
+
+    def lose(called: str, args: tuple[Any, ...]) -> None:
+        if called == "read" and args[0] == world.layout.part(0, 1):
+            reads.append(args[0])
+            if len(reads) > 1:  # the first look is before the merge
+                raise OSError(gone, "lost") if gone else FileNotFoundError(args[0])
+
+    fs.before = lose  # type: ignore[method-assign, assignment]
+    if gone:
+        with pytest.raises(WorkerFault):
+            world.run(world.whole, careless, fs)
+    else:
+        assert world.run(world.whole, careless, fs) == MapReport(stopped_at=0)
+    assert not done_ranges(world.server, world.layout, 0)
+    assert world.run(world.whole, careless).done == 1
+    assert world.result() == 30
+
+
+def test_a_limit_of_time_is_not_one_for_reading_all_parts() -> None:
+    """Each part begins it anew, and so does each value of a merge."""
+    world = World()
+    for ticket in world.parts:
+        world.run(ticket)
+    clock, told = ManualClock(), Told()
+    begun: list[float] = []
+    told.begin = lambda index: begun.append(clock.now)  # type: ignore[method-assign]
+    fs = FaultyFs(world.server)
+
+    def slow(called: str, args: tuple[Any, ...]) -> None:
+        if called == "read" and "/parts/" in args[0]:
+            clock.advance(10)
+
+    fs.before = slow  # type: ignore[method-assign, assignment]
+    world.mapper(spans, fs, told).run(world.whole)
+
+    assert clock.now == 1060
+    assert max(later - before for before, later in pairwise([*begun, clock.now])) == 10
 
 
 # -- planning ---------------------------------------------------------------------------------------------------------
