@@ -109,6 +109,11 @@ def part_bytes(size_bytes: int, split_bytes: int) -> int:
     return max(split_bytes, -(-size_bytes // PARTS_MAX))
 
 
+def piece_bytes(size_bytes: int, split_bytes: int | None) -> int:
+    """How much of an input one slot runs at a time: a part, or all of it."""
+    return size_bytes if split_bytes is None else min(size_bytes, part_bytes(size_bytes, split_bytes))
+
+
 def part_bounds(nth: int, size_bytes: int, split_bytes: int) -> tuple[int, int]:
     """The bytes of part *nth*, from and to (exclusive)."""
     step = part_bytes(size_bytes, split_bytes)
