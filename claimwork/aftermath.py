@@ -119,7 +119,7 @@ class Aftermath:
         self.tally.done += report.done
         self.tally.done_bytes += report.done_bytes
         self.tally.effort += report.effort
-        if report.done > report.adopted:
+        if report.done > report.adopted or (ticket.kind is Kind.PART and report.done_bytes):
             self.blame.succeeded()
         shed = ticket.name in self.shedding
         self.shedding.discard(ticket.name)
