@@ -109,7 +109,8 @@ class Mapper:
         self._made: set[str] = set()
 
     def run(self, ticket: Ticket, *, control: bool = False) -> MapReport:
-        """Process a map or part ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
+        """Process a map or part ticket until its end or until told to stop. With *control*: try its one input or part, and
+        publish nothing.
 
         Of a large input a control tries the first part.
 
@@ -117,9 +118,9 @@ class Mapper:
         handed back. Raises Fenced when peers took this worker for dead.
         """
         try:
-            if ticket.kind is Kind.PART:
-                return self._run_part(ticket)
-            return self._try(ticket) if control else self._run(ticket)
+            if control:
+                return self._try(ticket)
+            return self._run_part(ticket) if ticket.kind is Kind.PART else self._run(ticket)
         except OSError as error:
             if is_mount_errno(error.errno):
                 raise mount_fault(error, self._layout.out) from error
@@ -227,10 +228,10 @@ class Mapper:
 
     def _try(self, ticket: Ticket) -> MapReport:
         segment, index = self._segment(ticket.segment), ticket.lo
-        each = segment.inputs[index]
         report = MapReport(stopped_at=ticket.hi)
+        each = segment.inputs[0 if ticket.kind is Kind.PART else index]
         if self._splitter.splits(each):  # all of it could take hours, and would leave parts behind
-            _, failure = self._part(ticket, each, 0)
+            _, failure = self._part(ticket, each, ticket.lo)  # alone in its segment: as an input it is 0
             report.failures += [] if failure is None else [(failure, False)]
             report.done = int(failure is None)
             return report

@@ -261,10 +261,12 @@ def test_a_control_is_the_first_part_and_leaves_nothing() -> None:
     broken.merge(list)
     good = world.mapper(spans).run(world.whole, control=True)
     bad = world.mapper(broken).run(world.whole, control=True)
+    part = world.mapper(broken).run(world.parts[2], control=True)
 
     assert (good.done, good.failures) == (1, [])
     assert (bad.done, [each.error for each, _ in bad.failures]) == (0, ["ValueError: no good"])
-    assert asked == [0]
+    assert (part.done, [each.error for each, _ in part.failures]) == (0, ["ValueError: no good"])
+    assert asked == [0, 20]
     assert world.known() == []
 
 
