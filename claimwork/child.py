@@ -77,7 +77,8 @@ class _Pending:
     staged: str
     outcome: Outcome
     ran: Ran
-    computed_bytes: int
+    computed_bytes: int  # here, in so many seconds; of an input in parts `ran` tells of all of them
+    took_s: float
 
 
 class Mapper:
@@ -163,12 +164,11 @@ class Mapper:
                 break
             if item is None:
                 continue
-            took_s = item.ran.took_s
-            ran.append((item.computed_bytes, took_s))
+            ran.append((item.computed_bytes, item.took_s))
             report.done_bytes -= each.size_bytes - item.computed_bytes
             now = self._clock.monotonic()
             if not pending:
-                first_pending_at = now - took_s
+                first_pending_at = now - item.took_s
             pending.append(item)
             if now - first_pending_at >= policy.PUBLISH_GROUP_S or len(pending) >= policy.PUBLISH_GROUP:
                 self._publish(ticket, pending, outcomes, report)
@@ -211,13 +211,14 @@ class Mapper:
     def _part(self, ticket: Ticket, each: Input, nth: int) -> tuple[Part, Failure | None]:
         """Compute part *nth* of an input; a value, or an error and the failure that it is."""
         self._progress.begin(nth)
+        began_at = self._clock.time()
         try:
-            part = Part(self._splitter.compute(each, nth, ticket.attempt))
+            part = Part(self._splitter.compute(each, nth, ticket.attempt), began_at=began_at)
         except WorkerFault:
             raise
         except Exception as error:
             failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
-            return Part(error=failure.error), failure
+            return Part(error=failure.error, began_at=began_at), failure
         finally:
             self._progress.end()
         self._saw_input = True
@@ -250,11 +251,11 @@ class Mapper:
         staged = self._stage.path()
         attempt = Attempt(ticket.attempt, each.path, each.size_bytes, self._progress)
         began_at, started = self._clock.time(), self._clock.monotonic()
-        computed = each.size_bytes
+        computed, first_at = each.size_bytes, began_at
         data: bytes | None
         try:
             if self._splitter.splits(each):
-                data, computed = self._splitter.gather(ticket.segment, index, each, ticket.attempt)
+                data, computed, first_at = self._splitter.gather(ticket.segment, index, each, ticket.attempt, began_at)
             else:
                 data = self._runner.run(_for_user(path), attempt, staged)
             self._saw_input = True
@@ -274,8 +275,10 @@ class Mapper:
             attempt.cleanup()
         if data is not None:
             staged = self._stage.put(data)
-            ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data, ran), ran, computed)
+            took_s = self._clock.monotonic() - started
+            ran = Ran(first_at, began_at - first_at + took_s, each.size_bytes)
+            outcome = _outcome(len(data), digest_of(data), data, ran)
+            return _Pending(index, places, staged, outcome, ran, computed, took_s)
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
         except RecordError:
@@ -284,7 +287,7 @@ class Mapper:
             self._stage.discard(staged)
             return None
         ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed)
+        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed, ran.took_s)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport

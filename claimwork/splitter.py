@@ -83,19 +83,21 @@ class Splitter:
         except OSError as error:
             raise mount_fault(error, self._layout.out) from error
 
-    def gather(self, segment: int, index: int, each: Input, number: int) -> tuple[bytes, int]:
-        """The result of a whole input, and how many of its bytes were computed here, since no part told of them.
+    def gather(self, segment: int, index: int, each: Input, number: int, began_at: float) -> tuple[bytes, int, float]:
+        """The result of a whole input, how many of its bytes were computed here, since no part told of them, and when the
+        first part was begun; *began_at* is now.
 
         Raises Stopped when told to stop before all parts are known.
         """
         count = part_count(each.size_bytes, self._job.split_bytes)
         known = known_parts(self._fs, self._layout, segment)
         here: dict[int, Any] = {}
-        computed = 0
+        computed, first_at = 0, began_at
         for nth in range(count):
             self._progress.begin(index)  # a limit of time is one for each part, be it computed or read
             part = self._read(segment, nth) if nth in known else None
             if part is not None and not part.error:
+                first_at = min(first_at, part.began_at) if part.began_at > 0 else first_at
                 continue
             if self._progress.stops_at() <= index:
                 raise Stopped
@@ -103,7 +105,7 @@ class Splitter:
             start, stop = self.bounds(each, nth)
             computed += stop - start
             if nth not in known:
-                self.publish(segment, nth, Part(here[nth]))
+                self.publish(segment, nth, Part(here[nth], began_at=began_at))
         broken: list[Exception] = []
 
         def values() -> Iterator[Any]:
@@ -118,7 +120,7 @@ class Splitter:
 
         self._progress.begin(index)
         try:
-            return self._runner.merged(values()), computed
+            return self._runner.merged(values()), computed, first_at
         finally:
             if broken:  # whatever the merge made of it: values are missing, and that is no failure of the input
                 raise broken[0]

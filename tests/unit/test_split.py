@@ -25,7 +25,7 @@ from claimwork.parts import known_parts, publish_part, read_part
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Planner, first_tickets
 from claimwork.records import Input, Job, Part, Segment
-from claimwork.results import Stage, done_ranges
+from claimwork.results import Stage, done_ranges, read_done
 from claimwork.tasks import Attempt, PythonRunner, Task, _wordcount, load_task, task
 from claimwork.testing import FaultyFs, ManualClock, MemoryServer, run_task
 from claimwork.ticket_store import RenameStore
@@ -77,6 +77,7 @@ class World:
         for directory in self.layout.directories():
             self.server.mkdir(directory)
         self.stages = 0
+        self.clock = ManualClock()
         self.segment = Segment([LARGE], [(0, 1, 25, 0, 0)])
         PlanLog(self.server, self.layout).append(0, self.segment, self.stage())
         *self.parts, self.whole = first_tickets(0, self.segment, JOB)
@@ -90,7 +91,7 @@ class World:
         """What a child does with a ticket."""
         fs = fs or self.server
         runner = PythonRunner(of)
-        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, ManualClock(), told or Told())
+        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, self.clock, told or Told())
 
     def run(self, ticket: Ticket, of: Task = spans, fs: Fs | None = None, stop: int = 999) -> MapReport:
         return self.mapper(of, fs, Told(stop)).run(ticket)
@@ -130,6 +131,28 @@ def test_who_gathers_computes_what_no_part_tells(there: list[int]) -> None:
     assert world.result() == ALL
 
 
+def test_an_input_took_from_its_first_part_on() -> None:
+    """For reports, which would tell of minutes of work as of the moment in which it was gathered; not for forecasts."""
+    world = World()
+    for nth in 2, 0:
+        world.run(world.parts[nth])
+        world.clock.now, world.clock.wall = world.clock.now + 60, world.clock.wall + 60
+
+    @task
+    def slow(path: Path, attempt: Attempt) -> list[list[int]]:
+        world.clock.now += 5
+        return [[attempt.start, attempt.stop]]
+
+    slow.merge(spans.merged or list)
+    report = world.run(world.whole, slow)
+    ran = read_done(world.server, world.layout, 0, 0, 1).outcomes[0].ran
+
+    assert ran is not None
+    assert (ran.began_at, ran.took_s, ran.input_bytes) == (1.75e9, 125, 25)
+    assert (report.effort.size_bytes, report.effort.took_s) == (10, 5)
+    assert world.result() == ALL
+
+
 def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
     """It is charged there and then, as any attempt; the others are not computed once more."""
     world = World()
@@ -148,7 +171,7 @@ def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
     told = read_part(world.server, world.layout, 0, 1)
     failed = world.run(world.whole, fails)
 
-    assert told == Part(error="ValueError: no good")
+    assert told == Part(error="ValueError: no good", began_at=1.75e9)
     assert [(each.index, each.error) for each, _ in failed.failures] == [(0, "ValueError: no good")]
     assert asked == [0, 10, 20, 10]
     assert world.known() == [0, 1, 2]
@@ -318,7 +341,7 @@ def test_a_limit_of_time_is_not_one_for_reading_all_parts() -> None:
     world = World()
     for ticket in world.parts:
         world.run(ticket)
-    clock, told = ManualClock(), Told()
+    clock, told = world.clock, Told()
     begun: list[float] = []
     told.begin = lambda index: begun.append(clock.now)  # type: ignore[method-assign]
     fs = FaultyFs(world.server)
@@ -437,5 +460,5 @@ def test_any_bytes_are_a_part_or_an_error(data: bytes) -> None:
         records.parse_part(data, "x")
     except RecordError:
         pass
-    part = Part({"a": [1, None]}, "why")
+    part = Part({"a": [1, None]}, "why", 1.5)
     assert records.parse_part(records.encode_part(part), "x") == part
