@@ -98,7 +98,8 @@ class StatusReader:
                 alone_s=min((self._clock.time() - each.at for each in gone), default=None),
             )
         )
-        running = min(sum(":" in name for each in live for name, _ in each.current), counted.left)
+        places = {name for each in live for name, _ in each.current if ":" in name}  # many may be at parts of one
+        running = min(len(places), counted.left)
         backing_off = min(sum(ticket.count for ticket in delayed), counted.left - running)
         in_hand = self._in_hand(working, counted, job)
         pieces = counted.pieces

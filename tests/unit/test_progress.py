@@ -156,9 +156,11 @@ def test_many_slots_at_one_input_are_reckoned_with() -> None:
     world.server.stage(world.layout.job, encode_job(Job("j", "t", split_bytes=size // parts)))
     log = PlanLog(world.server, world.layout)
     log.append(1, Segment([Input("large", size)], [(0, 1, size, 0, 0)]), world.stage)
-    log.append(2, Close(2, 0, [(1, 1, size)]), world.stage)
+    log.append(2, Segment([Input("a", 3), Input("b", 2)], [(0, 2, 5, 3, 0)]), world.stage)
+    log.append(3, Close(2, 0, [(1, 1, size), (2, 2, 5)]), world.stage)
     world.server.mkdir(f"{world.layout.ready}/000000")
     world.server.stage(world.layout.ready_ticket(map_ticket(0, 0, 1, 0, 1, size)), b"")
+    world.server.stage(world.layout.ready_ticket(map_ticket(0, 3, 2, 0, 2, 5)), b"")
     for nth in range(20, parts):
         ticket = part_ticket(0, 24, 1, nth, size // parts)
         at = world.layout.ready_ticket(ticket) if nth >= 24 else world.layout.held_ticket(world.worker, ticket)
@@ -177,7 +179,8 @@ def test_many_slots_at_one_input_are_reckoned_with() -> None:
 
     snapshot = StatusReader(world.fs, world.layout, ManualClock()).read()
 
-    assert (snapshot.done, snapshot.total, snapshot.running, snapshot.done_bytes) == (0, 1, 1, size * 20 // parts)
+    assert (snapshot.done, snapshot.total, snapshot.done_bytes) == (0, 3, size * 20 // parts)
+    assert (snapshot.running, snapshot.pending) == (1, 2)
     assert snapshot.eta is not None
     assert snapshot.eta.middle_s == pytest.approx(80 / 4, rel=0.1)
     assert snapshot.eta.high_s < 30
