@@ -15,13 +15,11 @@ from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, part_ticket, tickets_among
-from .parts import known_parts, read_part
+from .parts import known_parts
 from .plan_log import PlanLog
 from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
 from .records import Close, Job
 from .results import Places, done_ranges, read_done
-
-_PARTS_READ = 16  # of one input, to find one that has a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +141,8 @@ class Coverage:
         except FileNotFoundError:  # an older release made this job
             return None
         for number in sorted(number for name in names if (number := parse_number(name)) is not None):
-            for nth in sorted(known_parts(self._fs, self._layout, number))[:_PARTS_READ]:
-                part = read_part(self._fs, self._layout, number, nth)
-                if part is not None and not part.error and (number, nth) not in tried:
+            for nth in sorted(known_parts(self._fs, self._layout, number).values):
+                if (number, nth) not in tried:
                     return part_ticket(0, 0, number, nth, 0)
         return None
 

@@ -90,13 +90,13 @@ class Splitter:
         Raises Stopped when told to stop before all parts are known.
         """
         count = part_count(each.size_bytes, self._job.split_bytes)
-        known = known_parts(self._fs, self._layout, segment)
+        known = known_parts(self._fs, self._layout, segment).values
         here: dict[int, Any] = {}
         computed, first_at = 0, began_at
         for nth in range(count):
             self._progress.begin(index)  # a limit of time is one for each part, be it computed or read
             part = self._read(segment, nth) if nth in known else None
-            if part is not None and not part.error:
+            if part is not None:
                 first_at = min(first_at, part.began_at) if part.began_at > 0 else first_at
                 continue
             if self._progress.stops_at() <= index:
@@ -127,7 +127,7 @@ class Splitter:
 
     def _known(self, segment: int, nth: int) -> Any:
         part = self._read(segment, nth)
-        if part is None or part.error:  # somebody has finished the input, and removed its parts
+        if part is None:  # somebody has finished the input, and removed its parts
             raise Stopped
         return part.value
 

@@ -21,7 +21,7 @@ from claimwork.errors import RecordError, UsageError, WorkerFault
 from claimwork.fs import Fs
 from claimwork.layout import Layout
 from claimwork.names import Ticket
-from claimwork.parts import known_parts, publish_part, read_part
+from claimwork.parts import are_known, known_parts, publish_part, read_part
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Planner, first_tickets
 from claimwork.records import Input, Job, Part, Segment
@@ -97,7 +97,7 @@ class World:
         return self.mapper(of, fs, Told(stop)).run(ticket)
 
     def known(self) -> list[int]:
-        return sorted(known_parts(self.server, self.layout, 0))
+        return sorted(known_parts(self.server, self.layout, 0).values)
 
     def result(self) -> Any:
         return json.loads(self.server.read("/out/results/d/large.json", 9999))
@@ -168,13 +168,13 @@ def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
     fails.merge(lambda values: [start for value in values for start in value])
     for ticket in world.parts:
         world.run(ticket, fails)
-    told = read_part(world.server, world.layout, 0, 1)
+    known = known_parts(world.server, world.layout, 0)
     failed = world.run(world.whole, fails)
 
-    assert told == Part(error="ValueError: no good", began_at=1.75e9)
+    assert (sorted(known.values), sorted(known.failed)) == ([0, 2], [1])
     assert [(each.index, each.error) for each, _ in failed.failures] == [(0, "ValueError: no good")]
     assert asked == [0, 10, 20, 10]
-    assert world.known() == [0, 1, 2]
+    assert world.known() == [0, 2]
     assert world.run(world.whole.successor(attempt=2)).done == 1
 
 
@@ -268,6 +268,26 @@ def test_who_publishes_first_is_believed() -> None:
     assert read_part(world.server, world.layout, 0, 1) == Part(["first"])
     world.run(world.whole)
     assert world.result() == [[0, 10], "first", [20, 25]]
+
+
+def test_a_value_stands_above_an_error() -> None:
+    """Who gathers keeps what it computed of a part that failed elsewhere: stopped, it need not be computed once more."""
+    world = World()
+    publish_part(world.server, world.layout, world.stage(), 0, 1, Part(error="no good"))
+    for nth in 0, 2:
+        world.run(world.parts[nth])
+    assert are_known(world.server, world.layout, JOB, world.whole)
+    assert world.known() == [0, 2]
+
+    @task
+    def unmerged(path: Path, attempt: Attempt) -> list[list[int]]:
+        return [[attempt.start, attempt.stop]]
+
+    unmerged.merge(lambda values: 1 // 0)
+    world.run(world.whole, unmerged)
+    assert world.known() == [0, 1, 2]
+    assert world.run(world.whole.successor(attempt=2)).done_bytes == 0
+    assert world.result() == ALL
 
 
 def test_a_control_is_the_first_part_and_leaves_nothing() -> None:
