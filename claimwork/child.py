@@ -189,7 +189,7 @@ class Mapper:
             remove_parts(self._fs, self._layout, number)
 
     def _run_part(self, ticket: Ticket) -> MapReport:
-        """Compute one part and tell what became of it. Nothing is charged here: who gathers tries once more."""
+        """Compute one part and tell its value. A failure is for the worker to tell, who may be to blame for it."""
         each, nth = self._segment(ticket.segment).inputs[0], ticket.lo
         report = MapReport(stopped_at=ticket.hi)
         if nth >= self._progress.stops_at():
@@ -198,9 +198,11 @@ class Mapper:
         if nth >= policy.part_count(each.size_bytes, self._job.split_bytes) or self._is_done(ticket.segment):
             return report  # somebody made it up, or it is needed no more
         started = self._clock.monotonic()
-        part, _ = self._part(ticket, each, nth)
-        self._splitter.publish(ticket.segment, nth, part)
-        if not part.error:
+        part, failure = self._part(ticket, each, nth)
+        if failure is not None:
+            report.failures.append((failure, failure.kind == "gave_up"))
+        else:
+            self._splitter.publish(ticket.segment, nth, part)
             start, stop = self._splitter.bounds(each, nth)
             report.done_bytes = stop - start
             report.effort = Effort.of([(stop - start, self._clock.monotonic() - started)])

@@ -14,8 +14,9 @@ from claimwork.executor import Crashed, Finished
 from claimwork.fs import Fs
 from claimwork.layout import Layout
 from claimwork.names import map_ticket, part_ticket
+from claimwork.parts import known_parts, publish_part
 from claimwork.plan_log import PlanLog
-from claimwork.records import BeatRecord, Job
+from claimwork.records import BeatRecord, Failure, Input, Job, Part, Segment
 from tests.conftest import MakePeer, Peer
 
 ONE_INPUT = map_ticket(shard=0, weight=1, segment=0, lo=0, hi=1, size_bytes=8)
@@ -74,3 +75,55 @@ def test_a_part_that_was_computed_here_shows_that_the_worker_is_sound(
 
     assert aftermath.blame.sound is sound
     assert alice.claims.ready() == []
+
+
+def part_failed(alice: Peer, fs: Fs, layout: Layout, aftermath: Aftermath) -> None:
+    """A part of the input in segment 0 fails under *alice*."""
+    PlanLog(fs, layout).append(0, Segment([Input("large", 16)], [(0, 1, 16, 0, 0)]), alice.stage)
+    part = part_ticket(shard=0, weight=1, segment=0, nth=0, size_bytes=8)
+    alice.store.offer(part)
+    assert alice.claims.next(lambda _: True) == part
+    failure = Failure("large", 0, 0, 1, "exception", "no such library")
+    aftermath.of(Finished(0, part, MapReport(stopped_at=1, failures=[(failure, False)])))
+
+
+def control_ended(aftermath: Aftermath, *, ok: bool) -> None:
+    """The control that it asks for ends."""
+    control = aftermath.next_control()
+    assert control == part_ticket(0, 0, 0, 1, 0)
+    failures = [] if ok else [(Failure("large", 0, 0, 1, "exception", "no such library"), False)]
+    aftermath.of(Finished(0, control, MapReport(stopped_at=2, done=int(ok), failures=failures)))
+
+
+def test_a_broken_worker_spoils_no_parts(mount: tuple[Fs, str], layout: Layout, peer: MakePeer) -> None:
+    """Where somebody has a value of a part, it runs that one as a control, fails, and stops with its part in hand."""
+    alice, fs = peer(1), mount[0]
+    aftermath = aftermath_of(alice, fs, layout, stopping=False, limit=8)
+    publish_part(fs, layout, alice.stage, 0, 1, Part([1]))
+    part_failed(alice, fs, layout, aftermath)
+
+    assert aftermath.holds_parts
+    for _ in range(2):
+        assert aftermath.fault is None
+        control_ended(aftermath, ok=False)
+    assert "last 'large' with no such library" in str(aftermath.fault)
+    assert not known_parts(fs, layout, 0).failed
+    assert len(alice.store.held()) == 1
+
+
+@pytest.mark.parametrize("has_control", [True, False])
+def test_a_part_that_fails_is_given_up(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer, *, has_control: bool
+) -> None:
+    """By a worker whose control succeeds; and at once where there is none, for somebody has to go on."""
+    alice, fs = peer(1), mount[0]
+    aftermath = aftermath_of(alice, fs, layout, stopping=False, limit=8)
+    if has_control:
+        publish_part(fs, layout, alice.stage, 0, 1, Part([1]))
+    part_failed(alice, fs, layout, aftermath)
+    if has_control:
+        control_ended(aftermath, ok=True)
+
+    assert not aftermath.holds_parts
+    assert known_parts(fs, layout, 0).failed == {0}
+    assert alice.store.held() == []

@@ -166,8 +166,10 @@ def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
         return [attempt.start]
 
     fails.merge(lambda values: [start for value in values for start in value])
-    for ticket in world.parts:
-        world.run(ticket, fails)
+    reports = [world.run(ticket, fails) for ticket in world.parts]
+    assert [[each.error for each, _ in report.failures] for report in reports] == [[], ["ValueError: no good"], []]
+    assert not known_parts(world.server, world.layout, 0).failed  # its worker may be to blame, and decides
+    publish_part(world.server, world.layout, world.stage(), 0, 1, Part(error="ValueError: no good"))
     known = known_parts(world.server, world.layout, 0)
     failed = world.run(world.whole, fails)
 
