@@ -26,6 +26,7 @@ from .plan_log import PlanLog
 from .planner import PlanReport
 from .records import BeatRecord, Failure, Job, Outcome, Part
 from .results import Places, Stage, adopt, present, settle, write_done
+from .story import Story
 
 _DEATHS_LOADING = 3
 
@@ -76,7 +77,7 @@ class Aftermath:
     identity: BeatRecord
     tally: Tally
     blame: Blame
-    say: Callable[[str], None]
+    story: Story
     is_stopping: Callable[[], bool]
     backlog: list[Ticket] = field(default_factory=list)  # held, not started
     shedding: set[str] = field(default_factory=set)  # names of tickets that were asked to stop early
@@ -108,7 +109,9 @@ class Aftermath:
             case Finished():
                 if event.planned is not None:
                     self.tally.planned = event.planned
-                    self._note_planned(event.planned)
+                    self.story.planned(ticket, event.planned)
+                if event.reduced is not None:
+                    self.story.reduced(ticket, event.reduced)
                 self.claims.drop(ticket)
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -119,6 +122,8 @@ class Aftermath:
         self.tally.done += report.done
         self.tally.done_bytes += report.done_bytes
         self.tally.effort += report.effort
+        for path, size, took_s in report.ran:
+            self.story.ran(ticket, path, size, took_s)
         if report.done > report.adopted or (ticket.kind is Kind.PART and report.done_bytes):
             self.blame.succeeded()
         if ticket.kind is Kind.PART and report.failures:
@@ -190,6 +195,7 @@ class Aftermath:
         """Say that a part that I hold has no value, so that whoever gathers waits no more and computes it, and is charged."""
         publish_part(self.fs, self.layout, self.stage, ticket.segment, ticket.lo, Part(error=error))
         self.claims.drop(ticket)
+        self.story.part_given_up(ticket, error)
 
     def _part_failed(self, ticket: Ticket, error: str, *, final: bool) -> None:
         """Give it up, unless I may be to blame and a control can tell: a broken worker would fail all parts in no time."""
@@ -238,6 +244,7 @@ class Aftermath:
         again = None if final else policy.after_failure(ticket, ticket.lo, self.job.max_attempts, self.job.backoff_s)
         if again is not None:
             self.claims.release(ticket, again)
+            self.story.backed_off(ticket, each.path, failed.error, self.job.max_attempts, again.delay_ms / 1000)
             return
         places = Places.of(self.layout, self.job, ticket.segment, ticket.lo, each)
         outcome = self._existing(places)
@@ -250,7 +257,7 @@ class Aftermath:
             self.stage.discard(staged)
         self.tally.quarantined += not outcome.ok
         if not outcome.ok:
-            self.say(f"quarantined {each.path!r}: {failed.error}")
+            self.story.quarantined(ticket, each.path, failed.error)
         directories = places.directories(ok=outcome.ok)
         write_done(self.fs, self.layout, self.stage, ticket.segment, {ticket.lo: outcome}, directories)
         if policy.part_count(each.size_bytes, self.job.split_bytes) > 1:
@@ -302,12 +309,7 @@ class Aftermath:
         attempt = ticket.attempt + 1
         again = ticket.successor(attempt=attempt, delay_ms=policy.backoff_ms(attempt, self.job.backoff_s))
         self.claims.release(ticket, again)
-        self.say(f"{ticket.kind.name.lower()} failed at attempt {ticket.attempt}: {event.error}")
-
-    def _note_planned(self, report: PlanReport) -> None:
-        self.say(f"planned {report.added} inputs ({report.known} were planned before)")
-        if not report.added + report.known:
-            self.say("IN holds no inputs: is the right directory mounted there?")
+        self.story.failed(ticket, event.error, again.delay_ms / 1000)
 
     def _faulted(self, event: Faulted) -> None:
         if isinstance(event.error, Fenced):

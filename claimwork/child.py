@@ -48,7 +48,7 @@ class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
     ``done_bytes`` and ``effort`` are of inputs that came to a result here, and of parts that were computed here: who gathers
-    parts does not tell of them once more.
+    parts does not tell of them once more. ``ran`` has paths, bytes and seconds of those inputs, if that was asked for.
     """
 
     stopped_at: int
@@ -57,9 +57,10 @@ class MapReport:
     adopted: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
     effort: Effort = field(default_factory=Effort, compare=False)
+    ran: list[tuple[str, int, float]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """For the pipe to the worker: nothing in it grows with the inputs that went well."""
+        """For the pipe to the worker: but for ``ran``, nothing in it grows with the inputs that went well."""
         failures = [(asdict(failure), final) for failure, final in self.failures]
         return {**vars(self), "failures": failures, "effort": self.effort.to_json()}
 
@@ -67,7 +68,8 @@ class MapReport:
     def from_json(cls, body: dict[str, Any]) -> MapReport:
         """Inverse of `to_json`."""
         failures = [(Failure(**failure), final) for failure, final in body["failures"]]
-        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"])})
+        ran = [(path, size, took_s) for path, size, took_s in body["ran"]]
+        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"]), "ran": ran})
 
 
 @dataclass
@@ -94,7 +96,10 @@ class Mapper:
         runner: Runner,
         clock: Clock,
         progress: Progress,
+        *,
+        verbose: bool = False,
     ) -> None:
+        self._verbose = verbose
         self._fs = fs
         self._layout = layout
         self._job = job
@@ -166,6 +171,8 @@ class Mapper:
                 continue
             ran.append((item.computed_bytes, item.took_s))
             report.done_bytes -= each.size_bytes - item.computed_bytes
+            if self._verbose:
+                report.ran.append((each.path, each.size_bytes, item.ran.took_s))
             now = self._clock.monotonic()
             if not pending:
                 first_pending_at = now - item.took_s

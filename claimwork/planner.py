@@ -28,13 +28,15 @@ Found = tuple[str, int]  # path below IN, size in bytes
 
 @dataclass
 class PlanReport:
-    """What planning did: inputs added, and why others were not."""
+    """What planning did: inputs added, and why others were not. ``generation``: the one that it closed; 0: none."""
 
     added: int = 0
     added_bytes: int = 0
     known: int = 0
     changed: int = 0
     unreadable: int = 0
+    generation: int = 0
+    took_s: float = 0.0
 
 
 class Planner:
@@ -73,7 +75,7 @@ class Planner:
         report.added, report.added_bytes = len(fresh), sum(size for _, size in fresh)
         if self._read - before and report.known + len(fresh) != len(self._known):
             report.added = len(self._known) - report.known  # another planner was at it as well
-        self._close()
+        report.generation = self._close()
         return report
 
     def retry(self, inputs: list[Input]) -> None:
@@ -153,19 +155,23 @@ class Planner:
             return each
         return replace(each, result=hashed(each.path, self._job.suffix))
 
-    def _close(self) -> None:
+    def _close(self) -> int:
+        """Close what is open; the generation that I closed, or 0 when there was nothing or another planner did."""
+        closed = 0
         while self._open or self._last_close is None:
             previous = None if self._last_close is None else self._last_close[0]
             generation = 1 if self._last_close is None else self._last_close[1].generation + 1
             close = Close(generation, previous, list(self._open), len(self._retried), sum(self._retried))
             if self._log.append(self._read, close, self._stage):
                 self._learn(self._read, close)
+                closed = generation
             else:
                 self._catch_up()
         assert self._last_close is not None
         number = self._last_close[0]
         if number_name(number) not in self._fs.names(self._layout.summaries):
             self._store.offer(reduce_ticket(number))
+        return closed
 
 
 def first_tickets(number: int, segment: Segment, job: Job) -> Iterator[Ticket]:

@@ -37,6 +37,9 @@ class Progress(Protocol):
     def end(self) -> None:
         """The child is at no input: publishing, or done."""
 
+    def counted(self, count: int) -> None:
+        """So many inputs are listed, or results read: what a plan or a reduction shows of itself."""
+
     def stops_at(self) -> int:
         """The index before which the worker wants the child to stop."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from claimwork import __version__
 from claimwork.fs import filesystem_kind
-from tests.bench import coordination, growth, recovery, round_trips, skew, startup, wordcount
+from tests.bench import coordination, growth, recovery, round_trips, skew, startup, whole_job, wordcount
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
 from tests.nfs.lab.machine import LabError
@@ -28,6 +28,7 @@ SUITES: dict[str, Suite] = {
     "round_trips": round_trips,
     "skew": skew,
     "startup": startup,
+    "whole_job": whole_job,
     "wordcount": wordcount,
 }
 MUST_BE_NAMED = frozenset({"round_trips"})  # machines in software, with delays: far longer than all the others together

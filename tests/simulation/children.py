@@ -44,6 +44,9 @@ class SimProgress:
     def end(self) -> None:
         self.index = -1
 
+    def counted(self, count: int) -> None:
+        pass
+
     def stops_at(self) -> int:
         return self.stop
 

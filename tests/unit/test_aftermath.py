@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -14,16 +15,20 @@ from claimwork.executor import Crashed, Finished
 from claimwork.fs import Fs
 from claimwork.layout import Layout
 from claimwork.names import map_ticket, part_ticket
+from claimwork.news import News, Tell, silent
 from claimwork.parts import known_parts, publish_part
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Failure, Input, Job, Part, Segment
+from claimwork.story import Story
 from tests.conftest import MakePeer, Peer
 
 ONE_INPUT = map_ticket(shard=0, weight=1, segment=0, lo=0, hi=1, size_bytes=8)
 JOB = Job(id="0" * 32, task="wordcount")
 
 
-def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, limit: int = 0) -> Aftermath:
+def aftermath_of(
+    peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, limit: int = 0, tell: Tell = silent
+) -> Aftermath:
     """What decides for *peer*."""
     coverage = Coverage(fs, layout, PlanLog(fs, layout))
     me = BeatRecord(peer.id, 0, boot="", host="h", started_at=time.time())
@@ -38,7 +43,7 @@ def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, limit: i
         me,
         Tally(),
         Blame(limit),
-        lambda _line: None,
+        Story(tell, peer.id),
         lambda: stopping,
     )
 
@@ -127,3 +132,22 @@ def test_a_part_that_fails_is_given_up(
     assert not aftermath.holds_parts
     assert known_parts(fs, layout, 0).failed == {0}
     assert alice.store.held() == []
+
+
+def test_a_part_that_ends_its_child_is_told(mount: tuple[Fs, str], layout: Layout, peer: MakePeer) -> None:
+    """By its number, since it may be the input's fault; nobody is charged yet."""
+    part = part_ticket(shard=0, weight=1, segment=0, nth=3, size_bytes=8)
+    told: list[tuple[News, dict[str, Any]]] = []
+    alice = peer(1)
+    alice.store.offer(part)
+    assert alice.claims.next(lambda _: True) == part
+
+    ended = Crashed(0, part, "crash", "killed by SIGSEGV", "", index=3)
+
+    def tell(news: News, words: str, **facts: Any) -> None:
+        told.append((news, facts))
+
+    aftermath_of(alice, mount[0], layout, stopping=False, tell=tell).of(ended)
+
+    facts = {"worker": alice.id, "part": 3, "error": "killed by SIGSEGV", "ticket": part.name, "attempt": 1}
+    assert told == [(News.PART_GIVEN_UP, facts)]

@@ -59,6 +59,7 @@ class Told:
     def __init__(self, stop: int = 999) -> None:
         self.stop = stop
         self.begun: list[int] = []
+        self.counts: list[int] = []
 
     def loaded(self) -> None:
         pass
@@ -68,6 +69,9 @@ class Told:
 
     def end(self) -> None:
         pass
+
+    def counted(self, count: int) -> None:
+        self.counts.append(count)
 
     def stops_at(self) -> int:
         return self.stop

@@ -60,6 +60,9 @@ class Told:
     def end(self) -> None:
         pass
 
+    def counted(self, count: int) -> None:
+        pass
+
     def stops_at(self) -> int:
         return self.stop
 
