@@ -320,6 +320,8 @@ class Worker:
                 return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
             return not self._coverage.is_spent(ticket, self._job) or self._coverage.is_reduced(ticket.segment)
+        if ticket.kind is Kind.PART:
+            return not self._aftermath.holds_parts
         if ticket.gathers:
             return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
