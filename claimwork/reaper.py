@@ -31,6 +31,7 @@ class Reaper:
         self, fs: Fs, layout: Layout, store: ClaimStore, clock: Clock, me: BeatRecord, patience_s: float
     ) -> None:
         self.reclaimed = 0
+        self.peers = 0  # as of the last listing
         self._fs = fs
         self._layout = layout
         self._store = store
@@ -102,7 +103,9 @@ class Reaper:
                     self._bury(worker)
 
     def _peers(self) -> list[str]:
-        return [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
+        peers = [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
+        self.peers = len(peers)
+        return peers
 
     def _next_after_me(self, peers: list[str]) -> list[str]:
         after = [worker for worker in peers if worker > self._me.worker]

@@ -358,6 +358,10 @@ class Worker:
         if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
             return
         self._missing_at = now
+        # one that was begun goes on; and whoever sees a reduction wait must find out whether it is to be waited for
+        reduction_waits = state.covered and any(t.kind is Kind.REDUCE for t in self._claims.ready())
+        if not self._missing and not reduction_waits and not self._is_chosen():
+            return
         self._claims.doubt()  # what I hold unawares is missed by nobody
         ready, held = self._claims.ready(), self._coverage.held()
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
@@ -382,6 +386,10 @@ class Worker:
                 self._store.offer(ticket)
             else:
                 self._missing[key] = ticket
+
+    def _is_chosen(self) -> bool:
+        """Whether this worker looks for all, which costs a listing for each worker: a few do, drawn anew each time."""
+        return self._context.rng.random() * (self._reaper.peers + 1) < policy.MISSING_LOOKERS
 
     def _raise_reducer_failed(self, ticket: Ticket) -> None:
         failures = noted(self._fs, self._layout, ticket.segment, 0)
@@ -422,8 +430,11 @@ class Worker:
         if self._tally.stopped_by:
             state = self._coverage.state()
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
-            planning = any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
-            self._tally.complete = state.complete and shown and not planning
+            self._tally.complete = state.complete and shown and not self._is_planned()
+
+    def _is_planned(self) -> bool:
+        """Whether somebody plans, or will; a listing for each worker."""
+        return any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
 
 
 def boot_id() -> str:

@@ -69,7 +69,7 @@ def measure(options: Options) -> list[Measure]:
     perfect: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     static: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     for turn in range(min(options.repeats, MOST_REPEATS)):
-        sizes = _sizes(Random(turn))
+        sizes = uneven_sizes(Random(turn))
         for slots in SLOTS:
             fair, largest = sum(sizes.values()) / slots, max(sizes.values())
             least = max(fair, largest)
@@ -93,8 +93,8 @@ def measure(options: Options) -> list[Measure]:
     ]
 
 
-def _sizes(rng: Random) -> dict[str, int]:
-    """Names and bytes."""
+def uneven_sizes(rng: Random) -> dict[str, int]:
+    """Names and bytes: by a Pareto law, the largest with a tenth of all."""
     weights = [min(rng.paretovariate(ALPHA), CAP) for _ in range(INPUTS - 1)]
     weights.append(sum(weights) * LARGEST / (1 - LARGEST))
     return {f"{rng.getrandbits(64):016x}": int(weight * UNIT_BYTES) for weight in weights}
