@@ -64,7 +64,7 @@ class ClaimStore(Protocol):
 class Claims:
     """What a worker knows of the tickets that are ready: a listing used up by random picks, heaviest first.
 
-    The first lost race throws the listing away. Delayed tickets wait from when *this* worker first saw them, on its own
+    The first lost race throws the listing away; of a long one, which costs more than a race, the second in a row does. Delayed tickets wait from when *this* worker first saw them, on its own
     monotonic clock, so that nobody's wall clock matters.
     """
 
@@ -72,7 +72,7 @@ class Claims:
         self.store = store
         self.mine: dict[str, Ticket] = {}
         self.lost_races = 0
-        self.plans_wait = False  # as of the last look that found nothing to claim
+        self.plans_wait = self.maps_wait = False  # as of the last look that found nothing to claim
         self._fs = fs
         self._layout = layout
         self._clock = clock
@@ -81,6 +81,7 @@ class Claims:
         self._doubt = True  # a fresh start lists its own directory once
         self._late_until = 0.0
         self._spread = 1
+        self._lost_in_row = 0
         self._first_seen: dict[str, float] = {}
 
     def next(self, wanted: Callable[[Ticket], bool], *, any_weight: bool = False) -> Ticket | None:
@@ -149,11 +150,14 @@ class Claims:
             won = False  # it may have happened all the same: the doubt is resolved by listing
         if won:
             self.mine[ticket.name] = ticket
+            self._lost_in_row = 0
             return True
         self.lost_races += 1
+        self._lost_in_row += 1
         self._doubt = True
         self._late_until = self._clock.monotonic() + policy.LATE_S
-        self._listed.clear()
+        if self._lost_in_row > 1 or len(self._listed) <= policy.SHARD_TICKETS:
+            self._listed.clear()
         self._spread = min(self._spread * 2, 64)
         return False
 
@@ -169,13 +173,13 @@ class Claims:
 
     def _pick(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> Ticket | None:
         now = self._clock.monotonic()
-        usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now) and wanted(t)]
-        if not usable:
-            return None
-        heaviest = max(ticket.weight for ticket in usable)
-        ticket = self._rng.choice([ticket for ticket in usable if any_weight or ticket.weight == heaviest])
-        self._listed.remove(ticket)
-        return ticket
+        while usable := [t for t in self._listed if self._is_due(t, now) and wanted(t)]:
+            heaviest = max(ticket.weight for ticket in usable)
+            ticket = self._rng.choice([ticket for ticket in usable if any_weight or ticket.weight == heaviest])
+            self._listed = [each for each in self._listed if each is not ticket]
+            if ticket.name not in self.mine:  # asked of the one: there may be thousands, and a name has to be made
+                return ticket
+        return None
 
     def _is_due(self, ticket: Ticket, now: float) -> bool:
         if not ticket.delay_ms:
@@ -185,7 +189,7 @@ class Claims:
     def _refresh(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> bool:
         """List shards from the heaviest on until one has something to claim; True when one has."""
         self._spread = max(1, self._spread - 1)
-        self.plans_wait = False
+        self.plans_wait = self.maps_wait = False
         shards = self._shards()
         maps = [shard for shard in shards if shard not in ("plan", "reduce")]
         if len(maps) > 1 and self._spread > 1:  # crowded: spread over the first few shards
@@ -199,6 +203,7 @@ class Claims:
         for shard in order:
             listed = self.store.waiting(shard)
             self.plans_wait |= shard == "plan" and bool(listed)
+            self.maps_wait |= shard in maps and bool(listed)
             if not listed:
                 self._remove_empty(shard)
             if any(t.name not in self.mine and self._is_due(t, now) and wanted(t) for t in listed):

@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 from greenlet import getcurrent, greenlet
 
-from claimwork import records, results
+from claimwork import names, records, results
 from claimwork.child_process import TicketWork
 from claimwork.executor import Event, Running, event_of
 from claimwork.job import create_job
@@ -59,6 +59,7 @@ TRIPS = {
 }
 READ_INPUT = 3
 _RENEWS = frozenset(["link", "rename", "unlink", "rmdir", "mkdir", "stage", "open_beat"])  # change times of directories
+_PARSERS = ((records, "parse_entry"), (records, "parse_beat"), (results, "parse_range"), (names, "parse_ticket"))
 _OWN = ("stage", "results")  # whose names nobody else uses in a job without losses
 
 
@@ -133,8 +134,8 @@ class World:
     def run(self) -> None:
         """Start the workers and let them work until all have left."""
         with ExitStack() as patches:
-            for module, name in ((records, "parse_entry"), (records, "parse_beat"), (results, "parse_range")):
-                remembers = lru_cache(1 << 14)(getattr(module, name))  # else a thousand workers parse the same
+            for module, name in _PARSERS:
+                remembers = lru_cache(1 << 18)(getattr(module, name))  # else a thousand workers parse the same
                 patches.enter_context(patch.object(module, name, remembers))
             self._run()
 
