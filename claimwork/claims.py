@@ -17,6 +17,7 @@ lists what it holds; it never asks for the one name. Both stores pass tests/prot
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
@@ -77,7 +78,7 @@ class Claims:
         self._layout = layout
         self._clock = clock
         self._rng = rng
-        self._listed: list[Ticket] = []
+        self._listed: list[Ticket] = []  # the heaviest last
         self._doubt = True  # a fresh start lists its own directory once
         self._late_until = 0.0
         self._spread = 1
@@ -98,7 +99,7 @@ class Claims:
             found = self._claimed_unawares()
             if found is not None:
                 if ticket:
-                    self._listed.append(ticket)
+                    insort(self._listed, ticket, key=_weight)
                 return found
             if not ticket:
                 # a claim that was answered with an error may still happen, when the server gets to it
@@ -172,13 +173,21 @@ class Claims:
         return None
 
     def _pick(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> Ticket | None:
+        """A random one of the heaviest that may be claimed now; it leaves the listing. Of thousands few are looked at."""
         now = self._clock.monotonic()
-        while usable := [t for t in self._listed if self._is_due(t, now) and wanted(t)]:
-            heaviest = max(ticket.weight for ticket in usable)
-            ticket = self._rng.choice([ticket for ticket in usable if any_weight or ticket.weight == heaviest])
-            self._listed = [each for each in self._listed if each is not ticket]
-            if ticket.name not in self.mine:  # asked of the one: there may be thousands, and a name has to be made
-                return ticket
+        stop = len(self._listed)
+        while stop:
+            weight = self._listed[stop - 1].weight
+            start = 0 if any_weight else bisect_left(self._listed, weight, 0, stop, key=_weight)
+            places = list(range(start, stop))
+            for left in range(len(places), 0, -1):
+                drawn = self._rng.randrange(left)
+                place, places[drawn] = places[drawn], places[left - 1]
+                ticket = self._listed[place]
+                if self._is_due(ticket, now) and wanted(ticket) and ticket.name not in self.mine:
+                    del self._listed[place]
+                    return ticket
+            stop = start
         return None
 
     def _is_due(self, ticket: Ticket, now: float) -> bool:
@@ -206,8 +215,9 @@ class Claims:
             self.maps_wait |= shard in maps and bool(listed)
             if not listed:
                 self._remove_empty(shard)
-            if any(t.name not in self.mine and self._is_due(t, now) and wanted(t) for t in listed):
-                self._listed = listed
+            due = [t for t in listed if self._is_due(t, now)]  # all are asked: a back-off begins when it is first seen
+            if any(wanted(t) and t.name not in self.mine for t in due):
+                self._listed = sorted(listed, key=_weight)
                 return True
         self._listed = []
         return False
@@ -229,6 +239,10 @@ class Claims:
             self._fs.rmdir(f"{self._layout.ready}/{shard}")
         except OSError:
             pass
+
+
+def _weight(ticket: Ticket) -> int:
+    return ticket.weight
 
 
 def is_control(ticket: Ticket) -> bool:
