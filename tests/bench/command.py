@@ -59,6 +59,8 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     if (args.workers is None) != (args.inputs is None) or min(args.workers or 2, args.inputs or 2) < 2:
         parser.error("--workers and --inputs go together, each at least 2")
+    if args.input_seconds <= 0:
+        parser.error("--input-seconds must be more than 0")
     options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds)
     machine = {
         "claimwork": __version__,

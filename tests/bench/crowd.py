@@ -1,6 +1,6 @@
 """Crowd: what many workers ask of a server, in round trips; simulated with the shipping code, nothing fails.
 
-The world is that of crowd_world.py; time in it is simulated, so the figures are those of the code and not of a machine. An input
+The world is that of crowd_world.py and its neighbours; time in it is simulated, so the figures are those of the code and not of a machine. An input
 takes a second on average and one goes on when all others are done, so that idle workers can be watched. It counts what
 `docs/performance.md` tables: round trips for each input and what they are for, lost races, sizes of listings, idle workers, the
 final pass; and how long the job takes against the least that is possible.
@@ -12,6 +12,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable
 
+from tests.bench.crowd_workers import simulate
 from tests.bench.crowd_world import Crowd, World
 from tests.bench.measure import Measure, Options
 
@@ -31,11 +32,10 @@ def measure(options: Options) -> list[Measure]:
 
 
 def _measure(workers: int, inputs: int, input_s: float) -> list[Measure]:
-    world = World(Crowd(workers, inputs, input_s, WATCHED_S), seed=1)
     thresholds = gc.get_threshold()
     gc.set_threshold(100_000, 50, 1000)  # what is there stays there
     try:
-        world.run()
+        world = simulate(Crowd(workers, inputs, input_s, WATCHED_S), seed=1)
     finally:
         gc.set_threshold(*thresholds)
     return [

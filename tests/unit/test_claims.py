@@ -25,7 +25,9 @@ class Noted(HookedFs):
         self.listings += op == "names" and args[0].endswith("/ready/000000")
 
 
-@pytest.mark.parametrize(("tickets", "lost", "listings"), [(20, 1, 2), (2 * SHARD_TICKETS, 1, 1), (2 * SHARD_TICKETS, 2, 2)])
+@pytest.mark.parametrize(
+    ("tickets", "lost", "listings"), [(20, 1, 2), (2 * SHARD_TICKETS, 1, 1), (2 * SHARD_TICKETS, 2, 2)]
+)
 def test_a_long_listing_outlives_one_lost_race(tickets: int, lost: int, listings: int) -> None:
     """Thousands of names are dozens of round trips, and one race lost says little of the others; two in a row do."""
     server, layout, me = MemoryServer(), Layout("/out"), f"{1:032x}"
