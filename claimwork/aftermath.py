@@ -21,10 +21,12 @@ from .executor import Crashed, Event, Faulted, Finished
 from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket
+from .parts import publish_part, remove_parts
 from .plan_log import PlanLog
 from .planner import PlanReport
-from .records import BeatRecord, Failure, Job, Outcome
+from .records import BeatRecord, Failure, Job, Outcome, Part
 from .results import Places, Stage, adopt, present, settle, write_done
+from .story import Story
 
 _DEATHS_LOADING = 3
 
@@ -75,7 +77,7 @@ class Aftermath:
     identity: BeatRecord
     tally: Tally
     blame: Blame
-    say: Callable[[str], None]
+    story: Story
     is_stopping: Callable[[], bool]
     backlog: list[Ticket] = field(default_factory=list)  # held, not started
     shedding: set[str] = field(default_factory=set)  # names of tickets that were asked to stop early
@@ -107,7 +109,9 @@ class Aftermath:
             case Finished():
                 if event.planned is not None:
                     self.tally.planned = event.planned
-                    self._note_planned(event.planned)
+                    self.story.planned(ticket, event.planned)
+                if event.reduced is not None:
+                    self.story.reduced(ticket, event.reduced)
                 self.claims.drop(ticket)
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -118,6 +122,8 @@ class Aftermath:
         self.tally.done += report.done
         self.tally.done_bytes += report.done_bytes
         self.tally.effort += report.effort
+        for path, size, took_s in report.ran:
+            self.story.ran(ticket, path, size, took_s)
         if report.done > report.adopted:
             self.blame.succeeded()
         shed = ticket.name in self.shedding
@@ -143,10 +149,13 @@ class Aftermath:
             self._died_loading(event)
             return
         self._deaths = 0
-        if ticket.kind is not Kind.MAP:
+        if ticket.kind is Kind.PART and index is not None and not self.is_stopping():
+            self.give_part_up(ticket, event.error)
+            return
+        if ticket.kind in (Kind.PLAN, Kind.REDUCE):
             self._plan_or_reduce_crashed(event)
             return
-        if index is None:  # between two inputs: nobody in particular is to blame
+        if index is None or ticket.kind is Kind.PART:  # between two inputs: nobody in particular is to blame
             successors = [ticket.successor()] if self.is_stopping() else policy.after_loss(ticket)
             if len(successors) == 1:
                 self.claims.release(ticket, successors[0])
@@ -176,6 +185,12 @@ class Aftermath:
                 "No input was charged for it"
             )
 
+    def give_part_up(self, ticket: Ticket, error: str) -> None:
+        """Say that a part that I hold has no value, so that whoever gathers waits no more and computes it, and is charged."""
+        publish_part(self.fs, self.layout, self.stage, ticket.segment, ticket.lo, Part(error=error))
+        self.claims.drop(ticket)
+        self.story.part_given_up(ticket, error)
+
     def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
         """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""
         if final:
@@ -200,6 +215,7 @@ class Aftermath:
         again = None if final else policy.after_failure(ticket, ticket.lo, self.job.max_attempts, self.job.backoff_s)
         if again is not None:
             self.claims.release(ticket, again)
+            self.story.backed_off(ticket, each.path, failed.error, self.job.max_attempts, again.delay_ms / 1000)
             return
         places = Places.of(self.layout, self.job, ticket.segment, ticket.lo, each)
         outcome = self._existing(places)
@@ -212,9 +228,11 @@ class Aftermath:
             self.stage.discard(staged)
         self.tally.quarantined += not outcome.ok
         if not outcome.ok:
-            self.say(f"quarantined {each.path!r}: {failed.error}")
+            self.story.quarantined(ticket, each.path, failed.error)
         directories = places.directories(ok=outcome.ok)
         write_done(self.fs, self.layout, self.stage, ticket.segment, {ticket.lo: outcome}, directories)
+        if policy.part_count(each.size_bytes, self.job.split_bytes) > 1:
+            remove_parts(self.fs, self.layout, ticket.segment)
         self.claims.drop(ticket)
         self.mind_quarantine()
 
@@ -262,12 +280,7 @@ class Aftermath:
         attempt = ticket.attempt + 1
         again = ticket.successor(attempt=attempt, delay_ms=policy.backoff_ms(attempt, self.job.backoff_s))
         self.claims.release(ticket, again)
-        self.say(f"{ticket.kind.name.lower()} failed at attempt {ticket.attempt}: {event.error}")
-
-    def _note_planned(self, report: PlanReport) -> None:
-        self.say(f"planned {report.added} inputs ({report.known} were planned before)")
-        if not report.added + report.known:
-            self.say("IN holds no inputs: is the right directory mounted there?")
+        self.story.failed(ticket, event.error, again.delay_ms / 1000)
 
     def _faulted(self, event: Faulted) -> None:
         if isinstance(event.error, Fenced):

@@ -11,17 +11,18 @@ import os
 import traceback
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from . import policy
 from .clock import Clock
 from .effort import Effort
-from .errors import RecordError, WorkerFault, is_mount_errno, mount_fault
+from .errors import Fenced, RecordError, WorkerFault, is_mount_errno, mount_fault
 from .fs import Fs, digest_of, encode_path
 from .layout import Layout
-from .names import Ticket
+from .names import Kind, Ticket
+from .parts import remove_parts
 from .plan_log import PlanLog
-from .records import Failure, Input, Job, Outcome, Ran, Segment
+from .records import Failure, Input, Job, Outcome, Part, Ran, Segment
 from .results import (
     Places,
     Stage,
@@ -34,6 +35,7 @@ from .results import (
     value_of,
     write_done,
 )
+from .splitter import Progress, Splitter, Stopped
 from .tasks import Attempt, CommandFailed, GiveUp, Runner
 from .tasks import __file__ as tasks_file
 
@@ -41,30 +43,12 @@ _TAKEN = (RecordError, IsADirectoryError, NotADirectoryError)  # something else 
 _SEGMENTS_KEPT = 8  # tickets of one shard come from a few segments
 
 
-class Progress(Protocol):
-    """Shared between a child and its worker without messages."""
-
-    def loaded(self) -> None:
-        """The child has loaded the task: only from now on may an input be what ends it."""
-
-    def begin(self, index: int) -> None:
-        """The child starts input *index* now."""
-
-    def end(self) -> None:
-        """The child is at no input: publishing, or done."""
-
-    def stops_at(self) -> int:
-        """The index before which the worker wants the child to stop."""
-
-    def is_set(self) -> bool:
-        """True once the worker has lost its claims."""
-
-
 @dataclass
 class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
-    ``effort`` is that of the inputs that came to a result here.
+    ``done_bytes`` and ``effort`` are of inputs that came to a result here, and of parts that were computed here: who gathers
+    parts does not tell of them once more. ``ran`` has paths, bytes and seconds of those inputs, if that was asked for.
     """
 
     stopped_at: int
@@ -73,9 +57,10 @@ class MapReport:
     adopted: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
     effort: Effort = field(default_factory=Effort, compare=False)
+    ran: list[tuple[str, int, float]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """For the pipe to the worker: nothing in it grows with the inputs that went well."""
+        """For the pipe to the worker: but for ``ran``, nothing in it grows with the inputs that went well."""
         failures = [(asdict(failure), final) for failure, final in self.failures]
         return {**vars(self), "failures": failures, "effort": self.effort.to_json()}
 
@@ -83,7 +68,8 @@ class MapReport:
     def from_json(cls, body: dict[str, Any]) -> MapReport:
         """Inverse of `to_json`."""
         failures = [(Failure(**failure), final) for failure, final in body["failures"]]
-        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"])})
+        ran = [(path, size, took_s) for path, size, took_s in body["ran"]]
+        return cls(**{**body, "failures": failures, "effort": Effort.from_json(body["effort"]), "ran": ran})
 
 
 @dataclass
@@ -93,6 +79,7 @@ class _Pending:
     staged: str
     outcome: Outcome
     ran: Ran
+    computed_bytes: int
 
 
 class Mapper:
@@ -108,7 +95,10 @@ class Mapper:
         runner: Runner,
         clock: Clock,
         progress: Progress,
+        *,
+        verbose: bool = False,
     ) -> None:
+        self._verbose = verbose
         self._fs = fs
         self._layout = layout
         self._job = job
@@ -117,18 +107,21 @@ class Mapper:
         self._runner = runner
         self._clock = clock
         self._progress = progress
+        self._splitter = Splitter(fs, layout, job, stage, self._input_dir, runner, progress)
         self._log = PlanLog(fs, layout)
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._saw_input = False
         self._made: set[str] = set()
 
     def run(self, ticket: Ticket, *, control: bool = False) -> MapReport:
-        """Process a map ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
+        """Process a map or part ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
 
         Raises WorkerFault for a fault of the mount or of this worker: nothing is charged then, and the whole ticket may be
         handed back. Raises Fenced when peers took this worker for dead.
         """
         try:
+            if ticket.kind is Kind.PART:
+                return self._run_part(ticket)
             return self._try(ticket) if control else self._run(ticket)
         except OSError as error:
             if is_mount_errno(error.errno):
@@ -168,10 +161,15 @@ class Mapper:
             self._progress.begin(index)
             item = self._attempt(ticket, index, each, places, report)
             self._progress.end()
+            if report.stopped_at == index:
+                break
             if item is None:
                 continue
             took_s = item.ran.took_s
-            ran.append((each.size_bytes, took_s))
+            ran.append((item.computed_bytes, took_s))
+            report.done_bytes -= each.size_bytes - item.computed_bytes
+            if self._verbose:
+                report.ran.append((each.path, each.size_bytes, took_s))
             now = self._clock.monotonic()
             if not pending:
                 first_pending_at = now - took_s
@@ -180,12 +178,52 @@ class Mapper:
                 self._publish(ticket, pending, outcomes, report)
         self._publish(ticket, pending, outcomes, report)
         report.effort = Effort.of(ran)
-        report.done = sum(outcome.ok for outcome in outcomes.values())
-        report.done_bytes = sum(segment.inputs[i].size_bytes for i, outcome in outcomes.items() if outcome.ok)
-        if outcomes:
-            write_done(self._fs, self._layout, self._stage, ticket.segment, outcomes, self._made)
-            self._made.clear()
+        self._finish(ticket.segment, segment, outcomes, report)
         return report
+
+    def _finish(self, number: int, segment: Segment, outcomes: dict[int, Outcome], report: MapReport) -> None:
+        """Write the done record of what came to an outcome; then the parts of a large input are needed no more."""
+        report.done = sum(outcome.ok for outcome in outcomes.values())
+        report.done_bytes += sum(segment.inputs[i].size_bytes for i, outcome in outcomes.items() if outcome.ok)
+        report.done_bytes = max(report.done_bytes, 0)  # where something else stood in the place of a result
+        if outcomes:
+            write_done(self._fs, self._layout, self._stage, number, outcomes, self._made)
+            self._made.clear()
+        if any(self._splitter.splits(each) for each in segment.inputs[:1]) and self._is_done(number):
+            remove_parts(self._fs, self._layout, number)
+
+    def _run_part(self, ticket: Ticket) -> MapReport:
+        """Compute one part and tell what became of it. Nothing is charged here: who gathers tries once more."""
+        each, nth = self._segment(ticket.segment).inputs[0], ticket.lo
+        report = MapReport(stopped_at=ticket.hi)
+        if nth >= self._progress.stops_at():
+            report.stopped_at = nth
+            return report
+        if nth >= policy.part_count(each.size_bytes, self._job.split_bytes) or self._is_done(ticket.segment):
+            return report  # somebody made it up, or it is needed no more
+        self._progress.begin(nth)
+        started = self._clock.monotonic()
+        try:
+            part = Part(self._splitter.compute(each, nth, ticket.attempt))
+            self._saw_input = True
+        except WorkerFault:
+            raise
+        except Exception as error:
+            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
+            part = Part(error=failure.error)
+        finally:
+            self._progress.end()
+        self._splitter.publish(ticket.segment, nth, part)
+        if not part.error:
+            start, stop = self._splitter.bounds(each, nth)
+            report.done_bytes = stop - start
+            report.effort = Effort.of([(stop - start, self._clock.monotonic() - started)])
+        if self._is_done(ticket.segment):
+            remove_parts(self._fs, self._layout, ticket.segment)
+        return report
+
+    def _is_done(self, segment: int) -> bool:
+        return bool(done_ranges(self._fs, self._layout, segment))
 
     def _try(self, ticket: Ticket) -> MapReport:
         segment, index = self._segment(ticket.segment), ticket.lo
@@ -201,16 +239,24 @@ class Mapper:
         return report
 
     def _attempt(self, ticket: Ticket, index: int, each: Input, places: Places, report: MapReport) -> _Pending | None:
-        """Run the task once; the staged result, or None after noting the failure."""
+        """Run the task once; the staged result, or None after noting the failure, or that it was told to stop."""
         path = f"{self._input_dir}/{each.path}"
         staged = self._stage.path()
         attempt = Attempt(ticket.attempt, each.path, each.size_bytes, self._progress)
         began_at, started = self._clock.time(), self._clock.monotonic()
+        computed = each.size_bytes
+        data: bytes | None
         try:
-            data = self._runner.run(_for_user(path), attempt, staged)
+            if self._splitter.splits(each):
+                data, computed = self._splitter.gather(ticket.segment, index, each, ticket.attempt)
+            else:
+                data = self._runner.run(_for_user(path), attempt, staged)
             self._saw_input = True
-        except WorkerFault:
+        except (WorkerFault, Fenced):
             raise
+        except Stopped:
+            report.stopped_at = index
+            return None
         except Exception as error:
             if isinstance(error, OSError) and error.filename == staged:
                 raise  # the fault of OUT, not of the input
@@ -223,7 +269,7 @@ class Mapper:
         if data is not None:
             staged = self._stage.put(data)
             ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data, ran), ran)
+            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data, ran), ran, computed)
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
         except RecordError:
@@ -232,7 +278,7 @@ class Mapper:
             self._stage.discard(staged)
             return None
         ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran)
+        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport

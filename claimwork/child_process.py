@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from . import policy
-from .child import Mapper, Progress
+from .child import Mapper
 from .clock import Clock, SystemClock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault, is_mount_errno, mount_fault
-from .finalizer import reduce_generation
+from .finalizer import ReduceReport, reduce_generation
 from .fs import Fs, PosixFs
 from .layout import Layout
 from .names import Kind, Ticket, parse_ticket
@@ -30,12 +30,14 @@ from .planner import Found, Planner, PlanReport, list_inputs
 from .records import Job
 from .results import Stage
 from .retrying import RetryingFs
+from .splitter import Progress
 from .stores import make_store
 from .tasks import Runner, adopt_orphans, die_with_parent, load_runner
 
 NEVER = 1 << 62  # an index that no child reaches
 CONTROL = b"control "  # before the name of a ticket: see `Executor.start`
 LOST = -1  # in place of the index to stop before: the claims are gone
+_COUNT_EVERY = 64  # inputs of a listing: each has a system call of its own, and the count is to cost nothing beside it
 
 
 class SharedProgress(ctypes.Structure):
@@ -46,6 +48,7 @@ class SharedProgress(ctypes.Structure):
         ("begun_at", ctypes.c_double),
         ("stop", ctypes.c_int64),
         ("loaded", ctypes.c_int64),
+        ("counted", ctypes.c_int64),
     )
 
 
@@ -64,6 +67,9 @@ class _ChildProgress:
     def end(self) -> None:
         self._shared.index = -1
 
+    def counted(self, count: int) -> None:
+        self._shared.counted = count
+
     def stops_at(self) -> int:
         return int(self._shared.stop)
 
@@ -80,6 +86,8 @@ def child_main(
     worker: str,
     prefix: str,
     input_dir: str,
+    *,
+    verbose: bool = False,
 ) -> None:
     """Serve tickets until the worker closes the pipe. Never returns."""
     parent = os.getppid()
@@ -104,7 +112,8 @@ def child_main(
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     clock = SystemClock()
     fs, layout = RetryingFs(PosixFs(out, clock), clock), Layout(out)
-    work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, _ChildProgress(shared, clock))
+    progress = _ChildProgress(shared, clock)
+    work = TicketWork(fs, layout, job, worker, prefix, input_dir, clock, progress, verbose=verbose)
     while True:
         try:
             name = connection.recv_bytes()
@@ -135,7 +144,10 @@ class TicketWork:
         progress: Progress,
         load: Callable[[Job], Runner] = load_runner,
         find: Callable[[str, Job, Callable[[str], None]], Iterator[Found]] = list_inputs,
+        *,
+        verbose: bool = False,
     ) -> None:
+        self._verbose = verbose
         self._load = load
         self._find = find
         self._fs = fs
@@ -171,15 +183,14 @@ class TicketWork:
 
     def _run(self, ticket: Ticket, *, control: bool) -> dict[str, Any]:
         match ticket.kind:
-            case Kind.MAP:
-                report = self._get_mapper().run(ticket, control=control)
-                return {"kind": "mapped", "report": report.to_json()}
+            case Kind.MAP | Kind.PART:
+                mapped = self._get_mapper().run(ticket, control=control)
+                return {"kind": "mapped", "report": mapped.to_json()}
             case Kind.PLAN:
                 return {"kind": "planned", "report": asdict(self._plan())}
             case Kind.REDUCE:
-                reduce = self._get_runner().reduce
-                reduce_generation(self._fs, self._layout, self._job, self._stage, ticket.segment, reduce)
-                return {"kind": "reduced"}
+                report = self._reduce(ticket.segment)
+                return {"kind": "reduced", "report": None if report is None else asdict(report)}
 
     def _get_runner(self) -> Runner:
         if self._runner is None:
@@ -191,21 +202,46 @@ class TicketWork:
         if self._mapper is None:
             runner = self._get_runner()
             self._mapper = Mapper(
-                self._fs, self._layout, self._job, self._stage, self._input_dir, runner, self._clock, self._progress
+                self._fs,
+                self._layout,
+                self._job,
+                self._stage,
+                self._input_dir,
+                runner,
+                self._clock,
+                self._progress,
+                verbose=self._verbose,
             )
         return self._mapper
 
+    def _reduce(self, entry: int) -> ReduceReport | None:
+        """What the summary of *entry* is about; None when that of a later generation has taken its place."""
+        started = self._clock.monotonic()
+        reduce = self._get_runner().reduce
+        summary = reduce_generation(
+            self._fs, self._layout, self._job, self._stage, entry, reduce, self._progress.counted
+        )
+        if summary is None:
+            return None
+        took_s = self._clock.monotonic() - started
+        return ReduceReport(summary.generation, summary.results, summary.quarantined, took_s)
+
     def _plan(self) -> PlanReport:
+        started = self._clock.monotonic()
         store = make_store(self._job, self._fs, self._layout, self._worker, self._stage)
         skipped: list[str] = []
         planner = Planner(self._fs, self._layout, self._job, self._stage, store)
         report = planner.plan(self._list(skipped))
         report.unreadable = len(skipped)
+        report.took_s = self._clock.monotonic() - started
         return report
 
     def _list(self, skipped: list[str]) -> Iterator[Found]:
         try:
-            yield from self._find(self._input_dir, self._job, skipped.append)
+            for count, found in enumerate(self._find(self._input_dir, self._job, skipped.append), 1):
+                if count % _COUNT_EVERY == 0:
+                    self._progress.counted(count)
+                yield found
         except OSError as error:
             raise WorkerFault(
                 f"cannot list the inputs in {self._input_dir!r}: {(error.strerror or str(error)).lower()}; "

@@ -184,7 +184,7 @@ class Claims:
                 drawn = self._rng.randrange(left)
                 place, places[drawn] = places[drawn], places[left - 1]
                 ticket = self._listed[place]
-                if self._is_due(ticket, now) and wanted(ticket) and ticket.name not in self.mine:
+                if self._is_due(ticket, now) and ticket.name not in self.mine and wanted(ticket):
                     del self._listed[place]
                     return ticket
             stop = start
@@ -216,7 +216,7 @@ class Claims:
             if not listed:
                 self._remove_empty(shard)
             due = [t for t in listed if self._is_due(t, now)]  # all are asked: a back-off begins when it is first seen
-            if any(wanted(t) and t.name not in self.mine for t in due):
+            if any(t.name not in self.mine and wanted(t) for t in due):
                 self._listed = sorted(listed, key=_weight)
                 return True
         self._listed = []
@@ -247,7 +247,7 @@ def _weight(ticket: Ticket) -> int:
 
 def is_control(ticket: Ticket) -> bool:
     """True for tickets that stand for no inputs: plan and reduce."""
-    return ticket.kind is not Kind.MAP
+    return ticket.kind in (Kind.PLAN, Kind.REDUCE)
 
 
 def idle_wait_s(rounds: int, *, local: bool) -> float:

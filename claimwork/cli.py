@@ -1,4 +1,4 @@
-"""The command line: arguments, options with their environment twins, and exit codes. What commands do is in `commands`."""
+"""The command line: commands, their arguments and options, and exit codes. What commands do is in `commands`."""
 
 from __future__ import annotations
 
@@ -8,130 +8,52 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from . import __version__, policy
+from . import __version__
 from .errors import ClaimworkError, Exit, RecordError, mount_fault
+from .examples import examples
 from .lines import complain
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def option(*names: str, env: str, **how: Any) -> Callable[[F], F]:
-    """An option with its environment variable, ``CLAIMWORK_`` and *env*."""
-    how.setdefault("show_default", how.get("default") not in (None, "", False))
-    return click.option(*names, envvar=f"CLAIMWORK_{env}", show_envvar=True, **how)
-
-
-def argument(name: str, metavar: str, text: str, env: str | None = None, **how: Any) -> Callable[[F], F]:
-    """An argument; with *env* it may come from the environment."""
-    if env is not None:
-        how["envvar"] = f"CLAIMWORK_{env}"
-        text += f"  [env var: CLAIMWORK_{env}]"
-    return click.argument(name, metavar=metavar, help=text, **how)
-
-
-def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    return lambda function: functools.reduce(lambda made, decorate: decorate(made), reversed(decorators), function)
-
-
-input_dir = argument("input_dir", "IN", "Directory of the inputs.", "INPUT")
-out = argument("out", "OUT", "Directory of the job.", "OUTPUT")
-quiet = option("--quiet", "-q", env="QUIET", is_flag=True, help="Say nothing but errors.")
-interval = option(
-    "--interval",
-    env="INTERVAL",
-    type=click.FloatRange(min=0.1),
-    default=2.0,
-    help="Seconds between looks at a job that is watched.",
-)
-as_json = option("--json", "as_json", env="JSON", is_flag=True, help="Print one JSON document.")
-
-worker_options = _together(
-    option(
-        "--slots",
-        env="SLOTS",
-        type=click.IntRange(min=1),
-        help="Child processes that run the task; default: one per core.",
-    ),
-    option(
-        "--grace",
-        env="GRACE",
-        type=click.FloatRange(min=0),
-        default=policy.GRACE_S,
-        help="Seconds that inputs in hand may take to end after SIGTERM.",
-    ),
-    option(
-        "--fault-after",
-        env="FAULT_AFTER",
-        type=click.IntRange(min=0),
-        default=policy.FAULT_AFTER,
-        help="After so many failed inputs in a row a worker must succeed at one that succeeded elsewhere, or ends with "
-        "code 12 and charges none of them; 0: never.",
-    ),
+from .options import (
+    argument,
+    as_json,
+    input_dir,
+    interval,
+    job_options,
+    log_format,
+    option,
+    out,
+    output_file,
+    paths,
+    quiet,
+    words,
+    worker_options,
 )
 
-job_options = _together(
-    option("--task", env="TASK", help="wordcount (built in, the default) or module:name."),
-    option(
-        "--command",
-        env="COMMAND",
-        help="A program instead of a task: 'tool {input} -o {output}'. Never a shell; without {output}, stdout is the "
-        "result.",
-    ),
-    option(
-        "--errors",
-        env="ERRORS",
-        default="strict",
-        help="wordcount: invalid UTF-8 is strict (quarantine) or replace.",
-    ),
-    option("--suffix", env="SUFFIX", default=".json", help="How the names of results end."),
-    option(
-        "--include",
-        env="INCLUDE",
-        multiple=True,
-        help="Only inputs that match; repeatable. A glob without / means the name.",
-    ),
-    option("--exclude", env="EXCLUDE", multiple=True, help="No inputs or directories that match; repeatable."),
-    option("--recurse/--no-recurse", env="RECURSE", default=True, help="Go into directories."),
-    option("--hidden/--no-hidden", env="HIDDEN", default=False, help="Take names that begin with a dot as well."),
-    option("--timeout", env="TIMEOUT", type=float, help="Seconds that one attempt at an input may take."),
-    option(
-        "--max-attempts",
-        env="MAX_ATTEMPTS",
-        type=click.IntRange(1, 1000),
-        default=policy.MAX_ATTEMPTS,
-        help="Attempts before an input is quarantined.",
-    ),
-    option(
-        "--backoff",
-        env="BACKOFF",
-        type=click.FloatRange(min=0),
-        default=policy.BACKOFF_S,
-        help="Seconds before the second attempt; doubled after each.",
-    ),
-    option("--claims", env="CLAIMS", help="rename or marker; default: by the filesystem of OUT."),
-    option(
-        "--patience",
-        env="PATIENCE",
-        type=click.FloatRange(min=1),
-        default=policy.PATIENCE_S,
-        help="T: seconds a silent worker of another host is waited for.",
-    ),
-    option("--fail-fast", env="FAIL_FAST", is_flag=True, help="Same as --max-quarantined 0."),
-    option(
-        "--max-quarantined",
-        env="MAX_QUARANTINED",
-        type=click.IntRange(min=0),
-        help="Stop when more inputs than this are quarantined.",
-    ),
-)
+
+def _write_examples(formatter: click.HelpFormatter, command: str) -> None:
+    """At the end of a help, and not wrapped: a line may be copied."""
+    with formatter.section("Examples"):
+        for purpose, line in examples(command):
+            formatter.write(f"  # {purpose}\n  {line}\n")
+
+
+class _Command(click.Command):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(formatter, self.name or "")
 
 
 class _InOrder(click.Group):
     """Commands in the order in which they stand here, which is that of use."""
+
+    command_class = _Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code.value), code.meaning) for code in sorted(Exit)])
+        _write_examples(formatter, "")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -175,16 +97,16 @@ def done_in(module: str) -> Callable[[Callable[..., None]], Callable[..., None]]
                 carry_out = getattr(importlib.import_module(f".commands.{module}", __package__), declared.__name__)
                 code = int(carry_out(**given))
             except ClaimworkError as error:
-                complain(str(error))
                 code = int(error.exit_code)
+                complain(str(error), given.get("log_format", "text"), code)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; nothing more to say to it
                 code = 0
             except KeyboardInterrupt:
                 code = int(Exit.SIGINT)
             except OSError as error:
-                complain(str(mount_fault(error, str(error.filename or "OUT"))))
                 code = int(Exit.WORKER_FAULT)
+                complain(str(mount_fault(error, str(error.filename or "OUT"))), given.get("log_format", "text"), code)
             raise click.exceptions.Exit(code)
 
         return command
@@ -207,6 +129,7 @@ def run() -> None:
 @input_dir
 @out
 @job_options
+@log_format
 @quiet
 @done_in("work")
 def plan() -> None:
@@ -214,8 +137,8 @@ def plan() -> None:
 
 
 @app.command()
-@argument("input_dir", "IN", "Directory of the inputs.", "INPUT", required=False)
-@argument("out", "OUT", "Directory of the job.", "OUTPUT", required=False)
+@argument("input_dir", "IN", "Directory of the inputs.", "INPUT", required=False, shell_complete=paths("dir"))
+@argument("out", "OUT", "Directory of the job.", "OUTPUT", required=False, shell_complete=paths("dir"))
 @worker_options
 @option("--join", env="JOIN", is_flag=True, help="Never create a job: wait for one.")
 @option(
@@ -223,6 +146,8 @@ def plan() -> None:
 )
 @option("--stay", env="STAY", is_flag=True, help="Keep watching for new inputs.")
 @job_options
+@log_format
+@option("--verbose", "-v", env="VERBOSE", is_flag=True, help="Say a line for each input that is done, too.")
 @quiet
 @done_in("work")
 def worker() -> None:
@@ -232,6 +157,7 @@ def worker() -> None:
 @app.command()
 @out
 @option("--wait", env="WAIT", is_flag=True, help="Wait until every input is settled.")
+@log_format
 @quiet
 @done_in("work")
 def reduce() -> None:
@@ -268,8 +194,16 @@ def retry() -> None:
 
 @app.command()
 @out
-@option("--format", "-f", "form", env="FORMAT", default="json", help="json, jsonl or csv.")
-@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
+@option(
+    "--format",
+    "-f",
+    "form",
+    env="FORMAT",
+    default="json",
+    help="json, jsonl or csv.",
+    shell_complete=words("json", "jsonl", "csv"),
+)
+@output_file
 @done_in("look")
 def export() -> None:
     """Write all results as one document: json (input → value), jsonl or csv."""
@@ -277,7 +211,7 @@ def export() -> None:
 
 @app.command()
 @out
-@option("--output", "-o", env="OUTPUT_FILE", help="A file instead of stdout.")
+@output_file
 @done_in("show")
 def report() -> None:
     """Write one HTML page of a job during or after it: what ran where and when, how balanced, stragglers, failures, versions.
@@ -299,6 +233,7 @@ def report() -> None:
     help="Serve only who knows it: open /?token=... once, or send it as Authorization: Bearer. "
     "The variable does not show in lists of processes.",
 )
+@option("--wait", env="WAIT", is_flag=True, help="Wait for the job to be created, for a minute.")
 @interval
 @done_in("show")
 def dashboard() -> None:
@@ -309,7 +244,7 @@ def dashboard() -> None:
 
 
 @app.command()
-@argument("directory", "DIR", "A directory on the mount.", "OUTPUT")
+@argument("directory", "DIR", "A directory on the mount.", "OUTPUT", shell_complete=paths("dir"))
 @option(
     "--pair",
     env="PAIR",
@@ -345,8 +280,16 @@ def check() -> None:
     """Verify every invariant of the job against the disk."""
 
 
+def _open_streams() -> None:
+    """Where a standard stream is closed, the next file would get its number, and talk would be written into that file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def main() -> None:
     """Entry point of the console script."""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # JSON is UTF-8 whatever the locale
     try:

@@ -24,6 +24,7 @@ from .fs import PosixFs
 from .job import check_task, create_job, folds_names, open_job
 from .layout import Layout
 from .names import Kind, plan_ticket, reduce_ticket
+from .news import News, Tell, silent
 from .plan_log import PlanLog
 from .pulse import Pulse
 from .records import BeatRecord, Job
@@ -34,6 +35,7 @@ from .ticket_store import empty_directory, remove_directory
 from .worker import Context, Setup, Stop, boot_id, run_worker
 
 RELAYED = signal.SIGUSR1  # what `run` sends to its worker for each signal of its own
+JOB_WITHIN_S = 60.0  # a planner creates the job within seconds; after a minute the wrong thing is mounted
 _JOIN_LOOK_S = 0.5
 
 
@@ -79,13 +81,17 @@ class Mount:
         except OSError as error:
             raise mount_fault(error, self.layout.out) from error
 
-    def wait_for_job(self, stop: Stop, limit_s: float) -> Job | None:
+    def wait_for_job(self, stop: Stop, limit_s: float, tell: Tell = silent) -> Job | None:
         """The job as soon as somebody creates it; None when told to stop. Raises WorkerFault after *limit_s*."""
         until = self.clock.monotonic() + limit_s
+        is_told = False
         while not stop.times:
             job = self.job()
             if job is not None:
                 return job
+            if not is_told:
+                is_told = True
+                tell(News.WAITING, f"no job yet in {self.layout.out}: waiting {limit_s:g} s for one", seconds=limit_s)
             if self.clock.monotonic() >= until:
                 raise WorkerFault(
                     f"no job appeared in {self.layout.out!r} within {limit_s:g} s: is the right directory mounted there? "
@@ -153,11 +159,15 @@ class Mount:
         except OSError:
             pass  # check --repair sweeps it
 
-    def work(self, job: Job, input_dir: str | None, setup: Setup, slots: int, stop: Stop) -> Tally:
-        """Be a worker until nothing is left or until told to stop."""
+    def work(
+        self, job: Job, input_dir: str | None, setup: Setup, slots: int, stop: Stop, *, verbose: bool = False
+    ) -> Tally:
+        """Be a worker until nothing is left or until told to stop. *verbose*: tell of each input that went well."""
 
         def make_executor(worker: str) -> Executor:
-            return ProcessExecutor(self.fs, self.layout, job, worker, input_dir or "", slots, self.clock)
+            return ProcessExecutor(
+                self.fs, self.layout, job, worker, input_dir or "", slots, self.clock, verbose=verbose
+            )
 
         if Kind.MAP in setup.kinds:
             refuse_unfit(self.fs, self.layout.out, self.layout.stage_of(new_id()))
@@ -227,9 +237,9 @@ def usable_slots() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def plan_now(mount: Mount, job: Job, input_dir: str, stop: Stop, say: Callable[[str], None]) -> Tally:
+def plan_now(mount: Mount, job: Job, input_dir: str, stop: Stop, tell: Tell) -> Tally:
     """List IN and add what is new; returns when the plan is closed."""
-    setup = Setup(kinds=frozenset({Kind.PLAN}), say=say, grace_s=policy.GRACE_S)
+    setup = Setup(kinds=frozenset({Kind.PLAN}), tell=tell, grace_s=policy.GRACE_S)
     return mount.work(job, input_dir, setup, 1, stop)
 
 

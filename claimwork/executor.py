@@ -23,6 +23,7 @@ from .child import MapReport
 from .child_process import CONTROL, LOST, NEVER, SharedProgress, child_main
 from .clock import Clock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault
+from .finalizer import ReduceReport
 from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket
@@ -37,13 +38,13 @@ _EXIT_LOOKS = 20  # from the end of the pipe to the end of the process
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A child is done with its ticket. ``reduced`` is True for a reduction that published or found its summary."""
+    """A child is done with its ticket; with no report, it was a reduction that a later one has made needless."""
 
     slot: int
     ticket: Ticket
     mapped: MapReport | None = None
     planned: PlanReport | None = None
-    reduced: bool = False
+    reduced: ReduceReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,16 @@ Event = Finished | Crashed | Faulted
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a slot is at: the input's index (None before the first), and since when on the worker's monotonic clock."""
+    """What a slot is at: the input's index (None before the first), and since when on the worker's monotonic clock.
+
+    ``counted``: so many inputs a plan has listed, or results a reduction has read.
+    """
 
     ticket: Ticket
     index: int | None
     index_since: float
     since: float
+    counted: int = 0
 
 
 class Executor(Protocol):
@@ -128,8 +133,19 @@ class ProcessExecutor:
     """`Executor` over forked processes, one per slot, started when first needed and again after a crash."""
 
     def __init__(
-        self, fs: Fs, layout: Layout, job: Job, worker: str, input_dir: str, slots: int, clock: Clock, log_fd: int = 2
+        self,
+        fs: Fs,
+        layout: Layout,
+        job: Job,
+        worker: str,
+        input_dir: str,
+        slots: int,
+        clock: Clock,
+        log_fd: int = 2,
+        *,
+        verbose: bool = False,
     ) -> None:
+        self._verbose = verbose
         self.slots = slots
         self._fs = fs
         self._layout = layout
@@ -155,6 +171,7 @@ class ProcessExecutor:
                 slot.shared.index if slot.shared.index >= 0 else None,
                 slot.shared.begun_at,
                 slot.since,
+                slot.shared.counted,
             )
             for number, slot in enumerate(self._slots)
             if slot.ticket is not None
@@ -162,7 +179,7 @@ class ProcessExecutor:
 
     def start(self, slot: int, ticket: Ticket, *, control: bool = False) -> None:
         at = self._slots[slot]
-        at.shared.index, at.shared.stop = -1, NEVER
+        at.shared.index, at.shared.stop, at.shared.counted = -1, NEVER, 0
         at.since = self._clock.monotonic()
         at.ticket = ticket
         if at.process is None:
@@ -238,6 +255,7 @@ class ProcessExecutor:
                 f"{number}-{slot.generation}",
                 self._input_dir,
             ),
+            kwargs={"verbose": self._verbose},
             daemon=True,
         )
         slot.process.start()
@@ -268,7 +286,7 @@ class ProcessExecutor:
         slot.process.join()
         status = slot.process.exitcode or 0
         words = (
-            f"the process was killed by {_signal_name(-status)}" if status < 0 else f"the process exited with {status}"
+            f"the process was killed by {signal_name(-status)}" if status < 0 else f"the process exited with {status}"
         )
         return self._crashed(number, "crash", words)
 
@@ -296,7 +314,7 @@ class ProcessExecutor:
         events = []
         now = self._clock.monotonic()
         for number, slot in enumerate(self._slots):
-            if slot.ticket is None or slot.ticket.kind is not Kind.MAP or slot.shared.index < 0:
+            if slot.ticket is None or slot.ticket.kind in (Kind.PLAN, Kind.REDUCE) or slot.shared.index < 0:
                 continue
             if now - slot.shared.begun_at > self._job.timeout_s:
                 event = self._crashed(number, "timeout", f"it took longer than {self._job.timeout_s:g} s")
@@ -354,7 +372,8 @@ def event_of(slot: int, ticket: Ticket, body: dict[str, Any]) -> Event:
         case "planned":
             return Finished(slot, ticket, planned=PlanReport(**body["report"]))
         case "reduced":
-            return Finished(slot, ticket, reduced=True)
+            report = body["report"]
+            return Finished(slot, ticket, reduced=None if report is None else ReduceReport(**report))
         case "fenced":
             return Faulted(slot, ticket, Fenced(body["error"]))
         case "fault":
@@ -365,7 +384,8 @@ def event_of(slot: int, ticket: Ticket, body: dict[str, Any]) -> Event:
             return Crashed(slot, ticket, "exception", body["error"], body["detail"], None)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """SIGTERM for 15, and so on."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -9,6 +9,7 @@ and whoever looks next puts it right.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from . import policy, records
@@ -22,14 +23,32 @@ from .results import Places, Stage, adopt, done_ranges, publish, read_done, valu
 from .tasks import Result
 
 
+@dataclass(frozen=True, slots=True)
+class ReduceReport:
+    """What a summary is about, for the worker that tells of it."""
+
+    generation: int
+    results: int
+    quarantined: int
+    took_s: float
+
+
 class ResultReader:
     """Iterates over the results of all generations up to one; `task.Results` for reducers and for `export`.
 
-    An input that was retried counts once, as it ended last. ``quarantined`` is final after the iteration.
+    An input that was retried counts once, as it ended last. ``quarantined`` is final after the iteration. *on_read* is told
+    after each input how many were read.
     """
 
     def __init__(
-        self, fs: Fs, layout: Layout, job: Job, closes: list[tuple[int, Close]], *, partial: bool = False
+        self,
+        fs: Fs,
+        layout: Layout,
+        job: Job,
+        closes: list[tuple[int, Close]],
+        *,
+        partial: bool = False,
+        on_read: Callable[[int], None] = lambda _inputs: None,
     ) -> None:
         self.inputs = 0
         self.results = 0
@@ -41,6 +60,7 @@ class ResultReader:
         self._log = PlanLog(fs, layout)
         self._closes = closes
         self._partial = partial  # pass over what is not done yet, instead of raising
+        self._on_read = on_read
 
     def __iter__(self) -> Iterator[Result]:
         """Results in the order of the plan. Raises RecordError when an input has no done record."""
@@ -66,6 +86,7 @@ class ResultReader:
                     self.inputs += 1
                     self.results += outcome.ok
                     self.quarantined += not outcome.ok
+                    self._on_read(self.inputs)
                     yield number, index, each, outcome, places
         self.finished = True
 
@@ -116,11 +137,17 @@ class ResultReader:
 
 
 def reduce_generation(
-    fs: Fs, layout: Layout, job: Job, stage: Stage, entry: int, reduce: Callable[[Any], Any]
+    fs: Fs,
+    layout: Layout,
+    job: Job,
+    stage: Stage,
+    entry: int,
+    reduce: Callable[[Any], Any],
+    on_read: Callable[[int], None] = lambda _inputs: None,
 ) -> Summary | None:
     """Build and publish the summary of the generation that *entry* closes; None when a later one has taken its place.
 
-    Exceptions of the reducer pass through. Calling it again is harmless.
+    Exceptions of the reducer pass through. Calling it again is harmless. *on_read*: see `ResultReader`.
     """
     log = PlanLog(fs, layout)
     closes, _ = log.closes()
@@ -129,7 +156,7 @@ def reduce_generation(
     summary = read_summary(fs, layout, entry)
     if summary is None:
         upto = [(number, close) for number, close in closes if number <= entry]
-        reader = ResultReader(fs, layout, job, upto)
+        reader = ResultReader(fs, layout, job, upto, on_read=on_read)
         value = reduce(reader)
         if not reader.finished:  # the reducer stopped early, and the counts are of all inputs
             for _ in reader.outcomes():

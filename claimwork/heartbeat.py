@@ -176,6 +176,11 @@ class Watch:
             known.last_read = now
         return record
 
+    def last_record(self, worker: str) -> BeatRecord | None:
+        """What a peer said last, as far as I have seen it."""
+        known = self._seen.get(worker)
+        return None if known is None else known.record
+
     def is_suspect(self, worker: str) -> bool:
         """Whether the evidence says that *worker* has stood still for T."""
         known = self._seen.get(worker)

@@ -18,8 +18,10 @@ from .finalizer import ResultReader
 from .fs import Fs
 from .layout import Layout
 from .names import Kind, Ticket, is_worker, tickets_among
+from .parts import known_parts
 from .plan_log import PlanLog
 from .planner import Planner
+from .policy import part_count
 from .records import Failure, Input, Job, Outcome, Segment
 from .results import Places, Stage, done_ranges, read_done
 
@@ -28,7 +30,10 @@ _BATCH = 1000  # rows handed to the output at once
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What is known of one input. ``state``: pending, backing off, held, done or quarantined."""
+    """What is known of one input. ``state``: pending, backing off, held, done or quarantined.
+
+    ``parts``: in how many it is processed; ``parts_known``: so many of them are known while it is open.
+    """
 
     path: str
     size_bytes: int
@@ -41,6 +46,8 @@ class Life:
     holder: str | None
     holder_record: records.BeatRecord | None
     failures: tuple[Failure, ...]
+    parts: int = 1
+    parts_known: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``why --json``."""
@@ -54,6 +61,8 @@ class Life:
             "result": self.result if self.state == "done" else None,
             "digest": self.outcome.digest if self.outcome and self.outcome.ok else None,
             "attempt": self.ticket.attempt if self.ticket else None,
+            "parts": self.parts,
+            "parts_known": self.parts_known,
             "holder": self.holder,
             "holder_host": self.holder_record.host if self.holder_record else None,
             "failures": [
@@ -87,7 +96,23 @@ def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
         state = "backing off" if ticket is not None and ticket.delay_ms else "pending"
     beat = None if holder is None else _beat(fs, layout, holder)
     failures = tuple(noted(fs, layout, number, index))
-    return Life(path, each.size_bytes, number, index, state, places.result, outcome, ticket, holder, beat, failures)
+    parts = part_count(each.size_bytes, job.split_bytes)
+    known = len(known_parts(fs, layout, number)) if parts > 1 and outcome is None else 0
+    return Life(
+        path,
+        each.size_bytes,
+        number,
+        index,
+        state,
+        places.result,
+        outcome,
+        ticket,
+        holder,
+        beat,
+        failures,
+        parts,
+        known,
+    )
 
 
 def search(fs: Fs, layout: Layout, text: str, limit: int) -> list[str]:

@@ -30,6 +30,7 @@ class Layout:
         self.settled = f"{self.home}/settled"
         self.stage = f"{self.home}/stage"
         self.summaries = f"{self.home}/summary"
+        self.parts = f"{self.home}/parts"
 
     def directories(self) -> list[str]:
         """Every directory that a job starts with, parents first."""
@@ -103,6 +104,14 @@ class Layout:
     def settled_of(self, segment: int) -> str:
         """Directory of the settled outcomes of inputs that were attempted more than once."""
         return f"{self.settled}/{number_name(segment)}"
+
+    def parts_of(self, segment: int) -> str:
+        """Directory of what is known of the parts of a large input; there while it is open."""
+        return f"{self.parts}/{number_name(segment)}"
+
+    def part(self, segment: int, nth: int) -> str:
+        """The record of part *nth*."""
+        return f"{self.parts_of(segment)}/{number_name(nth)}"
 
     def summary(self, entry: int) -> str:
         """Summary record of the generation that log entry *entry* closes."""

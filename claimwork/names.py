@@ -6,6 +6,7 @@ an empty file whose name is the record::
     m.h000003.c17.s12.128-256.b40960.a1.d0.n5f0c…      map: inputs 128 to 255 of segment 12
     p.h000000.c0.s0.0-0.b0.a1.d0.n9a31…                plan: list IN, append segments
     r.h000000.c0.s13.0-0.b0.a1.d0.n0000…               reduce: the generation that log entry 13 closes
+    x.h000004.c27.s14.3-4.b67108864.a1.d0.n0000…       part 3 of the large input that is alone in segment 14
 
 kind . shard . weight class . segment . range . bytes . attempt . back-off in ms . nonce. A name once claimed never
 comes back (a rename sent long ago could still claim it), so each move to another state derives a fresh nonce from the
@@ -38,11 +39,15 @@ class Kind(StrEnum):
     PLAN = "p"
     MAP = "m"
     REDUCE = "r"
+    PART = "x"
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A claimable name. ``lo`` to ``hi`` (exclusive) index the inputs of ``segment``; ``size_bytes`` is their sum."""
+    """A claimable name. ``lo`` to ``hi`` (exclusive) index the inputs of ``segment``; ``size_bytes`` is their sum.
+
+    Those of a part index the parts of the one input of ``segment``.
+    """
 
     kind: Kind
     shard: int
@@ -69,6 +74,11 @@ class Ticket:
         return self.hi - self.lo
 
     @property
+    def gathers(self) -> bool:
+        """Whether the parts of its input have tickets of their own: it weighs nothing, for it is run after them."""
+        return self.kind is Kind.MAP and not self.weight and self.size_bytes > 0
+
+    @property
     def shard_name(self) -> str:
         """The directory under ready/ where it waits."""
         return _CONTROL_SHARDS.get(self.kind) or f"{self.shard:06d}"
@@ -86,7 +96,7 @@ class Ticket:
 
 _CONTROL_SHARDS = {Kind.PLAN: "plan", Kind.REDUCE: "reduce"}
 _TICKET = re.compile(
-    r"([pmr])\.h([0-9]{6,9})\.c([0-9]{1,3})\.s([0-9]{1,9})\.([0-9]{1,9})-([0-9]{1,9})"
+    r"([pmrx])\.h([0-9]{6,9})\.c([0-9]{1,3})\.s([0-9]{1,9})\.([0-9]{1,9})-([0-9]{1,9})"
     r"\.b([0-9]{1,19})\.a([0-9]{1,4})\.d([0-9]{1,9})\.n([0-9a-f]{16})"
 )
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
@@ -126,6 +136,11 @@ def tickets_among(names: list[str]) -> list[Ticket]:
 def map_ticket(shard: int, weight: int, segment: int, lo: int, hi: int, size_bytes: int) -> Ticket:
     """The first ticket of a range: its name follows from the segment, so that anyone may create it again."""
     return Ticket(Kind.MAP, shard, weight, segment, lo, hi, size_bytes, 1, 0, _INITIAL_NONCE)
+
+
+def part_ticket(shard: int, weight: int, segment: int, nth: int, size_bytes: int) -> Ticket:
+    """The first ticket of part *nth* of a large input."""
+    return Ticket(Kind.PART, shard, weight, segment, nth, nth + 1, size_bytes, 1, 0, _INITIAL_NONCE)
 
 
 def plan_ticket(nonce: str) -> Ticket:

@@ -18,7 +18,7 @@ from . import policy
 from .claims import ClaimStore
 from .fs import Fs, decode_path, encode_path
 from .layout import Layout
-from .names import Ticket, folded, hashed, map_ticket, mirrored, number_name, reduce_ticket
+from .names import Ticket, folded, hashed, map_ticket, mirrored, number_name, part_ticket, reduce_ticket
 from .plan_log import PlanLog
 from .records import Close, Input, Job, Segment
 from .results import Stage
@@ -28,13 +28,15 @@ Found = tuple[str, int]  # path below IN, size in bytes
 
 @dataclass
 class PlanReport:
-    """What planning did: inputs added, and why others were not."""
+    """What planning did: inputs added, and why others were not. ``generation``: the one that it closed; 0: none."""
 
     added: int = 0
     added_bytes: int = 0
     known: int = 0
     changed: int = 0
     unreadable: int = 0
+    generation: int = 0
+    took_s: float = 0.0
 
 
 class Planner:
@@ -73,7 +75,7 @@ class Planner:
         report.added, report.added_bytes = len(fresh), sum(size for _, size in fresh)
         if self._read - before and report.known + len(fresh) != len(self._known):
             report.added = len(self._known) - report.known  # another planner was at it as well
-        self._close()
+        report.generation = self._close()
         return report
 
     def retry(self, inputs: list[Input]) -> None:
@@ -93,7 +95,7 @@ class Planner:
         if isinstance(entry, Close):
             self._last_close, self._open, self._retried = (number, entry), [], []
             return []
-        self._tickets += len(entry.tickets)
+        self._tickets += sum(1 for _ in first_tickets(number, entry, self._job))
         self._open.append((number, len(entry.inputs), sum(each.size_bytes for each in entry.inputs)))
         self._retried += [each.size_bytes for each in entry.inputs if each.of is not None]
         self._again.update(each.of for each in entry.inputs if each.of is not None)
@@ -107,32 +109,42 @@ class Planner:
         total = sum(policy.input_cost(each.size_bytes) for each in inputs)
         done = at = 0
         while at < len(inputs):
-            part = inputs[at : at + policy.SEGMENT_INPUTS]
-            cuts = policy.cut_tickets([each.size_bytes for each in part], done, total)
+            some = self._next_segment(inputs, at)
+            cuts = policy.cut_tickets([each.size_bytes for each in some], done, total)
             tickets = [
                 (
                     cut.lo,
                     cut.hi,
                     cut.size_bytes,
-                    policy.weight_class(cut.size_bytes),
+                    0 if self._is_split(some[cut.lo]) else policy.weight_class(cut.size_bytes),
                     (self._tickets + nth) // policy.SHARD_TICKETS,
                 )
                 for nth, cut in enumerate(cuts)
             ]
             previous = None if self._last_close is None else self._last_close[0]
-            segment = Segment([self._named(each) for each in part], tickets, previous)
+            segment = Segment([self._named(each) for each in some], tickets, previous)
             if self._log.append(self._read, segment, self._stage):
                 number = self._read
                 self._learn(number, segment)
-                for ticket in first_tickets(number, segment):
+                for ticket in first_tickets(number, segment, self._job):
                     self._store.offer(ticket)
-                at += len(part)
-                done += sum(policy.input_cost(each.size_bytes) for each in part)
+                at += len(some)
+                done += sum(policy.input_cost(each.size_bytes) for each in some)
             else:
                 # another planner has this entry: what it planned is not to be planned again
                 theirs = {(each.path, each.of) for each in self._catch_up()}
                 inputs = [each for each in inputs[at:] if (each.path, each.of) not in theirs]
                 at = 0
+
+    def _next_segment(self, inputs: list[Input], at: int) -> list[Input]:
+        """The inputs of the next segment, from *at* on; one that is split has a segment for itself."""
+        if self._is_split(inputs[at]):
+            return inputs[at : at + 1]
+        some = inputs[at : at + policy.SEGMENT_INPUTS]
+        return some[: next((nth for nth, each in enumerate(some) if self._is_split(each)), len(some))]
+
+    def _is_split(self, each: Input) -> bool:
+        return policy.part_count(each.size_bytes, self._job.split_bytes) > 1
 
     def _named(self, each: Input) -> Input:
         if not self._job.folds_names or each.of is not None:
@@ -143,24 +155,35 @@ class Planner:
             return each
         return replace(each, result=hashed(each.path, self._job.suffix))
 
-    def _close(self) -> None:
+    def _close(self) -> int:
+        """Close what is open; the generation that I closed, or 0 when there was nothing or another planner did."""
+        closed = 0
         while self._open or self._last_close is None:
             previous = None if self._last_close is None else self._last_close[0]
             generation = 1 if self._last_close is None else self._last_close[1].generation + 1
             close = Close(generation, previous, list(self._open), len(self._retried), sum(self._retried))
             if self._log.append(self._read, close, self._stage):
                 self._learn(self._read, close)
+                closed = generation
             else:
                 self._catch_up()
         assert self._last_close is not None
         number = self._last_close[0]
         if number_name(number) not in self._fs.names(self._layout.summaries):
             self._store.offer(reduce_ticket(number))
+        return closed
 
 
-def first_tickets(number: int, segment: Segment) -> list[Ticket]:
-    """The tickets that a segment starts with."""
-    return [map_ticket(shard, weight, number, lo, hi, size) for lo, hi, size, weight, shard in segment.tickets]
+def first_tickets(number: int, segment: Segment, job: Job) -> Iterator[Ticket]:
+    """The tickets that a segment starts with; those of parts before the one that gathers them."""
+    for lo, hi, size, weight, shard in segment.tickets:
+        ticket = map_ticket(shard, weight, number, lo, hi, size)
+        if ticket.gathers and job.split_bytes is not None:
+            for nth in range(policy.part_count(size, job.split_bytes)):
+                start, stop = policy.part_bounds(nth, size, job.split_bytes)
+                where = shard + (nth + 1) // policy.SHARD_TICKETS
+                yield part_ticket(where, policy.weight_class(stop - start), number, nth, stop - start)
+        yield ticket
 
 
 def list_inputs(root: str, job: Job, on_unreadable: Callable[[str], None]) -> Iterator[Found]:

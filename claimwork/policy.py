@@ -99,6 +99,16 @@ def part_of(ticket: Ticket, lo: int, hi: int, move: str = "") -> Ticket:
     return ticket.successor(move, lo=lo, hi=hi, size_bytes=share)
 
 
+def part_count(size_bytes: int, split_bytes: int | None) -> int:
+    """How many parts an input is processed in; 1: it is not split."""
+    return 1 if split_bytes is None else max(1, -(-size_bytes // split_bytes))
+
+
+def part_bounds(nth: int, size_bytes: int, split_bytes: int) -> tuple[int, int]:
+    """The bytes of part *nth*, from and to (exclusive)."""
+    return nth * split_bytes, min((nth + 1) * split_bytes, size_bytes)
+
+
 def weight_class(size_bytes: int) -> int:
     """Inputs and tickets of one class differ in size by less than two."""
     return size_bytes.bit_length()

@@ -87,9 +87,16 @@ class ProgressReader:
         ready = self._ready()  # before what is held: of a claim in between, one of the two listings shows the ticket
         held = self._held()
         open_ranges: dict[int, list[tuple[int, int]]] = {}
+        open_parts: dict[
+            int, dict[int, int]
+        ] = {}  # bytes, by segment and part: of a claim in between, both listings tell
         for ticket in [*ready, *(each for tickets in held.values() for each in tickets)]:
             if ticket.kind is Kind.MAP:
                 open_ranges.setdefault(ticket.segment, []).append((ticket.lo, ticket.hi))
+                if ticket.gathers:
+                    open_parts.setdefault(ticket.segment, {})
+            elif ticket.kind is Kind.PART:
+                open_parts.setdefault(ticket.segment, {})[ticket.lo] = ticket.size_bytes
         listings, presumed, retried_open = _LISTINGS, 0, 0
         begun: set[str] | None = None
         settled, settled_bytes = -again, -again_bytes
@@ -115,7 +122,8 @@ class ProgressReader:
                 self._done.pop(number, None)
             open_count = sum(hi - lo for lo, hi in gaps)
             settled += count - open_count
-            settled_bytes += size - self._bytes_of(number, gaps, size, count)
+            open_bytes = self._bytes_of(number, gaps, size, count)
+            settled_bytes += size - min(open_bytes, sum(open_parts.get(number, {0: open_bytes}).values()))
             retried_open += open_count if close.retried else 0
         return Open(
             total,

@@ -21,6 +21,7 @@ from .fs import Fs, is_local
 from .heartbeat import Watch, graves, live_workers
 from .layout import Layout
 from .records import BeatRecord
+from .story import Story
 from .ticket_store import empty_directory, remove_directory
 
 
@@ -28,8 +29,17 @@ class Reaper:
     """Watches the next peers in the sorted listing and sweeps graves."""
 
     def __init__(
-        self, fs: Fs, layout: Layout, store: ClaimStore, clock: Clock, me: BeatRecord, patience_s: float
+        self,
+        fs: Fs,
+        layout: Layout,
+        store: ClaimStore,
+        clock: Clock,
+        me: BeatRecord,
+        patience_s: float,
+        story: Story | None = None,
     ) -> None:
+        self._story = story or Story()
+        self._patience_s = patience_s
         self.reclaimed = 0
         self.peers = 0  # as of the last listing
         self._fs = fs
@@ -81,7 +91,7 @@ class Reaper:
             if record is not None and record.boot and record.boot == self._me.boot:
                 neighbours.append(worker)
             if self._watch.is_suspect(worker):
-                self._bury(worker)
+                self._bury(worker, f"its beat has stood still for {self._patience_s:g} s")
         self._neighbours = neighbours
         self._bury_dead_neighbours()
         for worker in graves(self._fs, self._layout):
@@ -100,7 +110,7 @@ class Reaper:
             if self._watch.is_dead_here(worker):
                 self._neighbours.remove(worker)
                 if self._fs.inode(self._layout.live_of(worker)) is not None:
-                    self._bury(worker)
+                    self._bury(worker, "its process is gone")
 
     def _peers(self) -> list[str]:
         peers = [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
@@ -112,12 +122,14 @@ class Reaper:
         before = [worker for worker in peers if worker < self._me.worker]
         return (after + before)[: policy.PEERS_WATCHED]
 
-    def _bury(self, worker: str) -> None:
+    def _bury(self, worker: str, why: str) -> None:
         try:
             self._fs.rename(self._layout.live_of(worker), self._layout.dead_of(worker))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
+        else:
+            self._story.lost(worker, self._watch.last_record(worker), why)
         if worker in graves(self._fs, self._layout):
             self._sweep(worker)
 
@@ -127,7 +139,10 @@ class Reaper:
         empty_directory(self._fs, stage)
         if not remove_directory(self._fs, stage):
             return
-        self.reclaimed += self._store.take_back(worker)
+        taken = self._store.take_back(worker)
+        self.reclaimed += taken
+        if taken:
+            self._story.took_back(worker, taken)
         if not self._store.fence(worker):
             return
         try:

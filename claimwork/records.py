@@ -76,6 +76,7 @@ class Job:
     patience_s: float = policy.PATIENCE_S
     max_quarantined: int | None = None
     folds_names: bool = False
+    split_bytes: int | None = None
     created_at: float = 0.0
     created_by: str = ""
 
@@ -170,6 +171,14 @@ class Failure:
     worker: str = ""
     host: str = ""
     at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is known of one part of a large input: the value of the task, or the error that it ended with."""
+
+    value: Any = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +303,11 @@ def encode_quarantine(job_id: str, failures: Sequence[Failure], path: str, segme
         kept = kept[len(kept) // 2 :]  # a report too large to be read back would be taken for a result
 
 
+def encode_part(part: Part) -> bytes:
+    """The record of one part."""
+    return dumps({"v": 1, **asdict(part)}) + b"\n"
+
+
 def encode_summary(summary: Summary) -> bytes:
     """The summary record of one generation."""
     return dumps({"v": 1, **asdict(summary)}) + b"\n"
@@ -359,6 +373,7 @@ def _job(body: Mapping[str, Any]) -> Job:
         patience_s=_number(body, "patience_s"),
         max_quarantined=None if body.get("max_quarantined") is None else _int(body, "max_quarantined"),
         folds_names=bool(body.get("folds_names", False)),
+        split_bytes=None if body.get("split_bytes") is None else max(1, _int(body, "split_bytes")),
         created_at=_number(body, "created_at"),
         created_by=_text(body, "created_by"),
     )
@@ -487,6 +502,14 @@ def parse_quarantine(data: bytes, path: str, job_id: str) -> tuple[Failure, ...]
         return tuple(_failure(_object(each, path)) for each in _list(body, "attempts")) or None
     except RecordError:
         return None
+
+
+def parse_part(data: bytes, path: str) -> Part:
+    """The record of one part."""
+    body = _object(loads(data, path), path)
+    if "value" not in body:
+        raise RecordError(f"{path!r} is damaged: no value")
+    return Part(body["value"], _text(body, "error"))
 
 
 def parse_summary(data: bytes, path: str) -> Summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,13 +15,13 @@ from rich.text import Text
 
 from .doctor import Diagnosis, Weight
 from .inputs import Life
-from .lines import printable
+from .lines import LINE_EVERY_S, printable
+from .news import News
 from .records import Job
 from .snapshot import Snapshot, duration
 from .trouble import Trouble
 
 _PIPE_COLUMNS = 200
-_LINE_EVERY_S = 10.0  # how often progress says a line where there is no terminal
 VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUCING": "cyan"}
 
 
@@ -65,8 +66,14 @@ def rate_words(snapshot: Snapshot) -> str:
     found: list[str] = []
     for rate, window in ((snapshot.rate_1m, "1 min"), (snapshot.rate_10m, "10 min")):
         if rate.inputs and (not found or rate != snapshot.rate_1m):
-            found.append(f"{rate.inputs:.3g} inputs/s and {size(rate.bytes)}/s over {window}")
+            found.append(f"{per_second(rate.inputs, rate.bytes)} over {window}")
     return "; ".join(found)
+
+
+def per_second(inputs: float, size_bytes: float) -> str:
+    """A rate in inputs and in bytes."""
+    number = f"{inputs:.0f}" if inputs >= 100 else f"{inputs:.3g}"  # never 1.2e+03
+    return f"{number} inputs/s and {size(size_bytes)}/s"
 
 
 def eta_words(snapshot: Snapshot) -> str:
@@ -112,6 +119,8 @@ def why_lines(life: Life, job: Job) -> Iterator[str]:
     yield f"  {life.size_bytes} bytes, input {life.index} of segment {life.segment}"
     if life.outcome is not None and life.outcome.ok:
         yield f"  result {printable(life.result)}, {life.outcome.size_bytes} bytes, digest {life.outcome.digest}"
+    if life.parts > 1 and life.outcome is None:
+        yield f"  {life.parts_known} of {life.parts} parts are there"
     if life.ticket is not None:
         yield f"  attempt {life.ticket.attempt} of {job.max_attempts}"
         if life.ticket.delay_ms and life.holder is None:
@@ -179,6 +188,11 @@ class Progress:
         if not self._quiet:
             self._console.print(Text(line))
 
+    def tell(self, news: News, words: str, **_facts: Any) -> None:
+        """Show how far a listing is; the other news of a planner is in its report."""
+        if not self._quiet and news.repeats:
+            self._show(Text(words), words)
+
     def show(self, snapshot: Snapshot) -> None:
         """Show where the job is."""
         if self._quiet:
@@ -187,10 +201,15 @@ class Progress:
         if self._started is None:
             self._started = (now, snapshot.done)
         rate = (snapshot.done - self._started[1]) / max(now - self._started[0], 1e-9)
-        line = f"{verdict_line(snapshot)}; {counts_line(snapshot)}"
+        line = "; ".join(filter(None, [verdict_line(snapshot), counts_line(snapshot), eta_words(snapshot)]))
+        bar = _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total)
+        self._show(Group(bar, Text(f"{line}; {rate:.0f} inputs/s")), line)
+
+    def _show(self, screen: RenderableType, line: str) -> None:
+        """Draw *screen* in place; without a terminal say *line*, but not too often."""
+        now = time.monotonic()
         if self._live is not None:
-            bar = _bar("inputs", snapshot.done + snapshot.quarantined, snapshot.total)
-            self._live.update(Group(bar, Text(f"{line}; {rate:.0f} inputs/s")), refresh=True)
-        elif now - self._said_at >= _LINE_EVERY_S:
+            self._live.update(screen, refresh=True)
+        elif now - self._said_at >= LINE_EVERY_S:
             self._said_at = now
             self._console.print(Text(line))

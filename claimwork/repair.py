@@ -17,6 +17,7 @@ from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
 from .names import Ticket, range_name, reduce_ticket
+from .parts import remove_parts
 from .records import Failure, Input, Job
 from .results import Stage, publish
 from .stores import make_store
@@ -120,6 +121,10 @@ class Repairer:
             self.fs.rename(self.layout.dead_of(worker), self.layout.left_of(worker))
         except FileNotFoundError:
             pass
+
+    def remove_parts(self, segment: int) -> None:
+        """Remove what is left of the parts of an input that is done."""
+        remove_parts(self.fs, self.layout, segment)
 
     def remove_ticket(self, ticket: Ticket) -> None:
         """Forget a ready ticket that stands for nothing."""

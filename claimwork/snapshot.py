@@ -105,6 +105,7 @@ class Snapshot:
     retry: str = ""
     summary: Any = None
     has_summary: bool = False
+    failed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``status --json``."""

@@ -136,6 +136,7 @@ class StatusReader:
             retry=retry_command(self._layout.out, []) if quarantined else "",
             summary=None if summary is None else summary.value,
             has_summary=summary is not None,
+            failed=sum(each.failed for each in itertools.chain(live, gone)),
         )
 
     # -- workers ------------------------------------------------------------------------------------------------------

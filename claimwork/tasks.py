@@ -44,14 +44,38 @@ class Attempt:
     """What a task may know about the attempt it is part of; its optional second parameter.
 
     ``number`` counts from 1 and rises with each failed or lost attempt; a planned stop, or a neighbour's crash, repeats it.
-    ``input`` is its path below IN; ``size_bytes`` as planned.
+    ``input`` is its path below IN; ``size_bytes`` as planned. ``start`` and ``stop`` (exclusive) say which of its bytes are
+    asked for: all of them, unless the task declares a merge and the job splits large inputs.
     """
 
     number: int
     input: str
     size_bytes: int
     lost: Lost
+    start: int = 0
+    stop: int = -1
     _scratch: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.stop < 0:
+            self.stop = self.size_bytes
+
+    def lines(self, path: str | os.PathLike[str]) -> Iterator[bytes]:
+        """The lines of the file at *path* that begin in this part, whole and with their ends.
+
+        Each line belongs to exactly one part, wherever the cuts are; the last part goes on to the end of the file.
+        """
+        with open(path, "rb") as file:
+            at = self.start
+            if at:
+                file.seek(at - 1)
+                at += len(file.readline()) - 1  # the rest of a line that begins before
+            while self.stop >= self.size_bytes or at < self.stop:
+                line = file.readline()
+                if not line:
+                    return
+                at += len(line)
+                yield line
 
     @property
     def scratch(self) -> Path:
@@ -85,11 +109,12 @@ class Results(Protocol):
 
 
 class Task:
-    """A function with a reducer; calling it calls the function."""
+    """A function with a reducer, and perhaps a merge; calling it calls the function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.reduce: Callable[[Results], Any] = count_results
+        self.merged: Callable[[Iterator[Any]], Any] | None = None
         self.__name__ = getattr(function, "__name__", "task")
         self.__doc__ = function.__doc__
 
@@ -100,6 +125,14 @@ class Task:
     def reducer(self, function: Callable[[Results], Any]) -> Callable[[Results], Any]:
         """Declare how results become the summary: a function of an iterator over `Result` that returns JSON."""
         self.reduce = function
+        return function
+
+    def merge(self, function: Callable[[Iterator[Any]], Any]) -> Callable[[Iterator[Any]], Any]:
+        """Declare that inputs may be split: a function of the values of all parts, in their order, that returns the whole's.
+
+        The task then takes an `Attempt` and keeps to its ``start`` and ``stop``.
+        """
+        self.merged = function
         return function
 
 
@@ -126,18 +159,24 @@ class Runner(Protocol):
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
         """The bytes of the result, or None when they are in the file *staged*. Any exception is a failed attempt."""
 
+    def value(self, path: str, attempt: Attempt) -> Any:
+        """The value of the part that *attempt* asks for; only of jobs that split."""
+
+    def merged(self, values: Iterator[Any]) -> bytes:
+        """The bytes of the result that the values of all parts make; only of jobs that split."""
+
 
 def load_runner(job: Job) -> Runner:
-    """The runner for a job's task. Raises UsageError when a Python task cannot be imported."""
+    """The runner for a job's task. Raises UsageError when a Python task cannot be imported, or split as the job wants."""
     if job.command:
         return CommandRunner(job.command)
     if job.task == "wordcount":
         return PythonRunner(_wordcount(job.errors))
-    return PythonRunner(load_task(job.task))
+    return PythonRunner(load_task(job.task, splits=job.split_bytes is not None))
 
 
-def load_task(spec: str) -> Task:
-    """Import ``module:name``; a plain function will do."""
+def load_task(spec: str, *, splits: bool = False) -> Task:
+    """Import ``module:name``; a plain function will do. With *splits* it must declare a merge. Raises UsageError."""
     module_name, colon, name = spec.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(
@@ -154,11 +193,14 @@ def load_task(spec: str) -> Task:
             f"cannot import task {spec!r}: {type(error).__name__}: {error}; "
             "is the module in the current directory or on PYTHONPATH?"
         ) from error
-    if isinstance(found, Task):
-        return found
     if not callable(found):
         raise UsageError(f"task {spec!r} is a {type(found).__name__}, not a function")
-    return Task(found)
+    task = found if isinstance(found, Task) else Task(found)
+    if splits and (task.merged is None or _positional_parameters(task.function) < 2):
+        raise UsageError(
+            f"task {spec!r} cannot be split: it needs a merge, and an Attempt as its second parameter; leave --split out"
+        )
+    return task
 
 
 class PythonRunner:
@@ -170,11 +212,19 @@ class PythonRunner:
         self._directory = Path()
         self._directory_name = ""
         self.reduce = of.reduce
+        self._merge = of.merged
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
+        return records.dumps(self.value(path, attempt)) + b"\n"
+
+    def value(self, path: str, attempt: Attempt) -> Any:
         given = self._path(path)
-        value = self._function(given, attempt) if self._wants_attempt else self._function(given)
-        return records.dumps(value) + b"\n"
+        return self._function(given, attempt) if self._wants_attempt else self._function(given)
+
+    def merged(self, values: Iterator[Any]) -> bytes:
+        if self._merge is None:
+            raise UsageError("the task declares no merge, so its inputs cannot be split")
+        return records.dumps(self._merge(values)) + b"\n"
 
     def _path(self, path: str) -> Path:
         # inputs of one directory follow each other, and to parse all of its path costs as much as to read a small file
@@ -202,6 +252,12 @@ class CommandRunner:
         self.reduce: Callable[[Results], Any] = count_results
         self._command = command
         self._has_output = any("{output}" in each for each in command)
+
+    def value(self, path: str, attempt: Attempt) -> Any:
+        raise UsageError("a program cannot be asked for a part of its input")  # the command line refuses such jobs
+
+    def merged(self, values: Iterator[Any]) -> bytes:
+        raise UsageError("a program says nothing of how parts are merged")
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
         argv = [_replaced(each, path, staged) for each in self._command]
@@ -299,14 +355,23 @@ def _exit_in_words(status: int) -> str:
 def _wordcount(errors: str) -> Task:
     from . import wordcount
 
-    def count(path: Path) -> dict[str, int]:
+    def count(path: Path, attempt: Attempt) -> dict[str, int]:
+        end = None if attempt.stop >= attempt.size_bytes else attempt.stop
         try:
-            found = wordcount.count_path(path, errors=errors)
+            found = wordcount.count_path(path, errors=errors, start=attempt.start, end=end)
         except wordcount.BadUtf8 as error:
             raise GiveUp(f"{error}; --errors replace counts such bytes as neither letter nor space") from None
         return {"words": found.words, "letters": found.letters}
 
     counted = Task(count)
+
+    @counted.merge
+    def of_parts(values: Iterator[Any]) -> dict[str, int]:
+        words = letters = 0
+        for each in values:
+            words += each["words"]
+            letters += each["letters"]
+        return {"words": words, "letters": letters}
 
     @counted.reducer
     def total(results: Results) -> dict[str, int]:

@@ -18,6 +18,7 @@ from typing import Any
 from . import records
 from .fs import Beat, Fs, Lock
 from .memory_fs import MemoryServer
+from .policy import part_bounds, part_count
 from .tasks import Attempt, PythonRunner, Task
 
 __all__ = [
@@ -35,15 +36,29 @@ __all__ = [
 MUTATING = frozenset(["mkdir", "stage", "link", "rename", "unlink", "rmdir", "open_beat", "write_beat"])
 
 
-def run_task(task: Task | Callable[..., Any], path: str | os.PathLike[str], *, number: int = 1) -> Any:
-    """What *task* makes of the file at *path* in attempt *number*, as it would stand in the result. Exceptions pass."""
+def run_task(
+    task: Task | Callable[..., Any], path: str | os.PathLike[str], *, number: int = 1, split: int | None = None
+) -> Any:
+    """What *task* makes of the file at *path* in attempt *number*, as it would stand in the result. Exceptions pass.
+
+    With *split* a larger file is processed in parts of so many bytes, which are merged: as a job with ``--split`` does.
+    """
     path = os.fspath(path)
-    attempt = Attempt(number, os.path.basename(path), os.path.getsize(path), _NeverLost())
-    try:
-        data = PythonRunner(task if isinstance(task, Task) else Task(task)).run(path, attempt, "")
-    finally:
-        attempt.cleanup()
-    return records.loads(data or b"", "the value of the task")
+    size = os.path.getsize(path)
+    runner = PythonRunner(task if isinstance(task, Task) else Task(task))
+
+    def value(start: int, stop: int) -> Any:
+        attempt = Attempt(number, os.path.basename(path), size, _NeverLost(), start, stop)
+        try:
+            return records.loads(records.dumps(runner.value(path, attempt)), "the value of the task")
+        finally:
+            attempt.cleanup()
+
+    count = part_count(size, split)
+    if split is None or count == 1:
+        return value(0, size)
+    parts = (value(*part_bounds(nth, size, split)) for nth in range(count))
+    return records.loads(runner.merged(parts), "the value of the task")
 
 
 class _NeverLost:

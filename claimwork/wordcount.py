@@ -60,13 +60,18 @@ class BadUtf8(ValueError):
         return f"invalid UTF-8 at byte {self.offset}"
 
 
-def count_path(path: str | os.PathLike[str], *, errors: str = "strict") -> Count:
-    """Count the file at *path*. Raises OSError for what is no file, and waits for nothing: a FIFO would have no end."""
+def count_path(
+    path: str | os.PathLike[str], *, errors: str = "strict", start: int = 0, end: int | None = None
+) -> Count:
+    """Count the file at *path*, or a range of it as `count_fd` does.
+
+    Raises OSError for what is no file, and waits for nothing: a FIFO would have no end.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a plain file", os.fspath(path))
-        return count_fd(fd, errors=errors)
+        return count_fd(fd, errors=errors, start=start, end=end)
     finally:
         os.close(fd)
 

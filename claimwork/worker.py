@@ -23,21 +23,24 @@ from .clock import Clock
 from .coverage import Coverage, JobState
 from .effort import Pace
 from .errors import ClaimworkError, Exit, Fenced, mount_fault
-from .executor import Executor
+from .executor import Executor, signal_name
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
 from .heartbeat import Heartbeat
 from .job import FIRST_PLAN
 from .layout import Layout
 from .names import Kind, Ticket, plan_ticket, reduce_ticket
+from .news import Tell, silent
+from .parts import are_known
 from .plan_log import PlanLog
 from .reaper import Reaper
 from .records import BeatRecord, Job
 from .results import Stage
 from .stores import make_store
+from .story import Story
 from .ticket_store import empty_directory, remove_directory
 
-_BUSY_LOOK_S = 1.0  # how often a busy worker looks whether a ticket lasts too long
+_BUSY_LOOK_S = 1.0  # how often a busy worker looks whether a ticket lasts too long, and tells how far it is
 
 
 class ReducerFailed(ClaimworkError):
@@ -59,7 +62,13 @@ class Setup:
     wait: bool = True
     grace_s: float = policy.GRACE_S
     fault_after: int = policy.FAULT_AFTER
-    say: Callable[[str], None] = lambda _line: None
+    tell: Tell = silent
+
+    @property
+    def role(self) -> str:
+        """What people call a worker that takes these tickets."""
+        names = {frozenset({Kind.PLAN}): "planner", frozenset({Kind.REDUCE}): "finalizer"}
+        return names.get(self.kinds, "worker")
 
 
 @dataclass
@@ -109,7 +118,7 @@ def run_worker(context: Context) -> Tally:
         except Fenced as error:
             context.told = worker.told
             context.tally.fenced += 1
-            context.setup.say(f"worker {context.identity.worker[:8]} was taken for dead and starts afresh: {error}")
+            worker.story.fenced(error)
             worker.abandon()
             fresh = f"{context.rng.getrandbits(128):032x}"
             context.identity = replace(context.identity, worker=fresh)
@@ -125,13 +134,16 @@ class Worker:
         self._fs, self._layout, self._job = context.fs, context.layout, context.job
         self._clock, self._setup, self._tally = context.clock, context.setup, context.tally
         self._me = context.identity.worker
+        self.story = Story(self._setup.tell, self._me, rescans=self._setup.rescan)
         self._stage = Stage(self._fs, self._layout, self._me, "w")
         self._store = make_store(self._job, self._fs, self._layout, self._me, self._stage)
         self._claims = Claims(self._fs, self._layout, self._store, self._clock, context.rng)
         self._log = PlanLog(self._fs, self._layout)
         self._coverage = Coverage(self._fs, self._layout, self._log)
         self._heartbeat = Heartbeat(self._fs, self._layout, self._clock, self._job.patience_s, context.rng.random())
-        self._reaper = Reaper(self._fs, self._layout, self._store, self._clock, context.identity, self._job.patience_s)
+        self._reaper = Reaper(
+            self._fs, self._layout, self._store, self._clock, context.identity, self._job.patience_s, self.story
+        )
         self._executor = context.make_executor(self._me)
         self._aftermath = Aftermath(
             self._fs,
@@ -144,7 +156,7 @@ class Worker:
             context.identity,
             self._tally,
             context.blame,
-            self._setup.say,
+            self.story,
             lambda: bool(context.stop.times),
         )
         self._backlog = self._aftermath.backlog
@@ -155,11 +167,13 @@ class Worker:
         self._idle_rounds = 0
         self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
         self._local = is_local(self._fs.kind)
+        self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
         self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
         self._drain_until: float | None = None
+        self._told_at = self._clock.monotonic()  # how far a plan or a reduction is
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -169,6 +183,7 @@ class Worker:
         self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
         self._context.on_beat()
+        self.story.joined(self._setup.role, self._context.identity, self._executor.slots, self._job, self._layout.out)
         self.told = replace(self._tally)
         self._aftermath.mind_quarantine()
         try:
@@ -183,6 +198,8 @@ class Worker:
         self._leave()  # also after a fault: what can be handed back is, and children that lived on would keep this process
         if self._aftermath.fault is not None:
             raise self._aftermath.fault
+        if self._tally.complete or self._tally.stopped_by or Kind.MAP in self._setup.kinds:
+            self.story.left(self._tally.done, self._tally.failed, complete=self._tally.complete)
 
     def abandon(self) -> None:
         """Peers took this id for dead: end the children and leave everything as it is."""
@@ -221,7 +238,7 @@ class Worker:
             if reclaimed:
                 self._claims.forget_listing()
                 self._look_now()
-        self._shed()
+        self._look_at_tickets()
 
     def _wait_s(self) -> float:
         waits = [self._heartbeat.due_in(), self._reaper.due_in()]
@@ -243,7 +260,7 @@ class Worker:
         now = self._clock.monotonic()
         current = [
             (
-                f"{at.ticket.segment}:{at.index}" if at.index is not None else at.ticket.kind.name.lower(),
+                _place(at.ticket, at.index),
                 round(now - (at.index_since if at.index is not None else at.since), 1),
             )
             for at in running.values()
@@ -275,6 +292,7 @@ class Worker:
             control = self._aftermath.next_control()
             if control is not None:
                 self._executor.start(slot, control, control=True)
+                self.story.doubted(control)
                 continue
             ticket = (
                 self._backlog.pop()
@@ -288,6 +306,8 @@ class Worker:
             self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
+            elif ticket.kind is Kind.PART and policy.is_lost_for_good(ticket, self._job.max_attempts):
+                self._aftermath.give_part_up(ticket, "each worker that ran it was lost")
             elif ticket.kind is Kind.MAP and policy.is_lost_for_good(ticket, self._job.max_attempts):
                 self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
@@ -303,13 +323,20 @@ class Worker:
             spent = self._coverage.is_spent(ticket, self._job) and not self._coverage.is_reduced(ticket.segment)
             self._saw_spent = self._saw_spent or spent
             return not spent
+        if ticket.gathers:
+            return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
 
-    def _shed(self) -> None:
-        """Ask children at long tickets to stop early, so that others can have the rest."""
+    def _look_at_tickets(self) -> None:
+        """Ask children at long tickets to stop early, so that others can have the rest; tell how far plan and reduction are."""
         now = self._clock.monotonic()
         for slot, at in self._executor.running().items():
-            if at.ticket.kind is not Kind.MAP or at.index is None or at.ticket.name in self._shedding:
+            if at.ticket.kind is not Kind.MAP:
+                if at.counted and now - self._told_at >= _BUSY_LOOK_S:
+                    self._told_at = now
+                    self.story.how_far(at.ticket, at.counted, now - at.since)
+                continue
+            if at.index is None or at.ticket.name in self._shedding:
                 continue
             stop = policy.shed_at(at.ticket.lo, at.index, at.ticket.hi, now - at.since)
             if stop is not None:
@@ -379,6 +406,10 @@ class Worker:
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
             self._raise_reducer_failed(reduces[0])
+        parts = {ticket.segment for ticket in [*ready, *held] if ticket.kind is Kind.PART}
+        self._partless = {ticket.segment for ticket in ready if ticket.gathers} - parts
+        if self._partless:
+            self._look_now()
         nonce = f"{self._context.rng.getrandbits(64):016x}"
         missing: list[Ticket] = []
         kinds = {ticket.kind for ticket in [*ready, *held]}
@@ -394,7 +425,7 @@ class Worker:
         for ticket in missing:
             key = f"{ticket.kind}{ticket.segment}.{ticket.lo}-{ticket.hi}"
             if key in before:
-                self._setup.say(f"offering lost ticket {ticket.name} again")
+                self.story.offered_again(ticket)
                 self._store.offer(ticket)
             else:
                 self._missing[key] = ticket
@@ -416,6 +447,9 @@ class Worker:
             self._drain_until = now + self._setup.grace_s
             for slot in self._executor.running():
                 self._executor.stop_before(slot, 0)
+            number = self._context.stop.signal
+            why = f"told by {signal_name(number)}" if number else "since this worker cannot go on"
+            self.story.draining(why, len(self._executor.running()), self._setup.grace_s)
         if self._executor.running() and now < self._drain_until and self._context.stop.times < 2:
             return True
         self._tally.stopped_by = self._context.stop.signal
@@ -424,10 +458,12 @@ class Worker:
     def _leave(self) -> None:
         """Hand back what is left, remove what is mine, say goodbye."""
         self._executor.kill()
+        back: dict[str, Ticket] = {}
         for _ in range(8):
             mine = {ticket.name: ticket for ticket in [*self._claims.mine.values(), *self._store.held()]}
             for ticket in mine.values():
                 self._claims.release(ticket, ticket.successor())
+            back |= mine
             if remove_directory(self._fs, self._layout.work_of(self._me)):
                 empty_directory(self._fs, self._stage.directory)
                 remove_directory(self._fs, self._stage.directory)
@@ -435,6 +471,8 @@ class Worker:
                 break
         else:
             self._heartbeat.stop()  # something is left here: peers find a beat that stands still, and take it back
+        if back:
+            self.story.handed_back(len(back), sum(ticket.count for ticket in back.values()))
         if self._tally.stopped_by:
             state = self._coverage.state()
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
@@ -443,6 +481,13 @@ class Worker:
     def _is_planned(self) -> bool:
         """Whether somebody plans, or will; a listing for each worker."""
         return any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
+
+
+def _place(ticket: Ticket, index: int | None) -> str:
+    """Which input a child is at, as beats tell it; of parts, the one that all are parts of."""
+    if index is None:
+        return ticket.kind.name.lower()
+    return f"{ticket.segment}:{0 if ticket.kind is Kind.PART else index}"
 
 
 def boot_id() -> str:

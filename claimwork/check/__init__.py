@@ -31,6 +31,7 @@ from claimwork.repair import Repairer
 from .disk import Disk, Finding, Suspicion, in_words
 from .job import open_job
 from .outcomes import OK, QUARANTINED, Outcomes
+from .parts import Parts
 from .plan import Plan
 from .summaries import Summaries
 from .tickets import Tickets
@@ -96,6 +97,7 @@ class _Looks:
         self._trees = Trees(disk, self.plan)
         self._summaries = Summaries(disk, self.plan)
         self._workers = Workers(disk)
+        self._parts = Parts(disk, self.plan)
         self._doubts: list[tuple[Area, list[Suspicion]]] = []
 
     def at_all(self, progress: Callable[[int], None]) -> None:
@@ -105,6 +107,7 @@ class _Looks:
         self._look(self._disk.missing_directories)
         self._look(self._workers.look)
         self._look(self.tickets.look)
+        self._look(self._parts.look)
         count = 0
         for number, inputs in sorted(self.plan.segments.items()):
             self._look(partial(self._outcomes.look, number))

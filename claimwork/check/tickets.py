@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from claimwork.errors import RecordError
 from claimwork.names import Kind, Ticket, is_worker, map_ticket, parse_ticket, plan_ticket, reduce_ticket
-from claimwork.policy import weight_class
+from claimwork.policy import part_count, weight_class
 from claimwork.records import Job, Segment
 from claimwork.repair import Repairer
 
@@ -38,6 +38,7 @@ class Tickets:
     def __init__(self, disk: Disk, job: Job, plan: Plan) -> None:
         self._disk = disk
         self._has_markers = job.claims == "marker"
+        self._split_bytes = job.split_bytes
         self._plan = plan
 
     def look(self) -> list[Suspicion]:
@@ -153,6 +154,10 @@ class Tickets:
         if ticket.kind is Kind.REDUCE:
             return ticket.segment not in self._plan.closes
         count = self._plan.segments.get(ticket.segment, -1)
+        if ticket.kind is Kind.PART and count == 1:
+            segment = self._plan.entry(ticket.segment)
+            assert isinstance(segment, Segment)
+            count = part_count(segment.inputs[0].size_bytes, self._split_bytes)
         return not ticket.lo < ticket.hi <= count
 
     def _lost_control(self, tickets: list[Ticket]) -> Iterator[Suspicion]:

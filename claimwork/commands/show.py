@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..compose import Mount, stop_on_signals
+from ..compose import JOB_WITHIN_S, Mount, stop_on_signals
 from ..errors import Exit, UsageError
 from ..history_reader import HistoryReader
 from ..job import require_job
@@ -36,7 +36,7 @@ def report(out: str, output: str | None) -> Exit | int:
     return Exit.COMPLETE
 
 
-def dashboard(out: str, host: str, port: int, token: str, interval: float) -> Exit | int:
+def dashboard(out: str, host: str, port: int, token: str, interval: float, *, wait: bool) -> Exit | int:
     """Serve pages of a job until a signal comes."""
     try:
         from ..web.live import LiveJob
@@ -47,10 +47,12 @@ def dashboard(out: str, host: str, port: int, token: str, interval: float) -> Ex
             raise
         raise UsageError(f"the dashboard needs {missing}: pip install 'claimwork[dashboard]'") from None
 
-    mount = Mount(out)
-    require_job(mount.fs, mount.layout)
-    bound = listen(host, port)
     stop = stop_on_signals()
+    mount = Mount(out)
+    job = mount.wait_for_job(stop, JOB_WITHIN_S) if wait else require_job(mount.fs, mount.layout)
+    if job is None:
+        return 128 + stop.signal
+    bound = listen(host, port)
     live = LiveJob(mount.fs, mount.layout, mount.clock, interval)
     live.watcher.start()
     if not token and not is_loopback(host):
@@ -58,7 +60,7 @@ def dashboard(out: str, host: str, port: int, token: str, interval: float) -> Ex
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"http://{printable(shown)}:{bound.getsockname()[1]}/\n")
     sys.stdout.flush()
-    serve(live, bound, host, token)
+    serve(live, bound, host, token, stop)
     live.watcher.stop()
     return 128 + stop.signal
 

@@ -11,7 +11,8 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from types import FrameType
 from urllib.parse import parse_qs
@@ -29,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ClaimworkError, UsageError
 from ..lines import printable
+from ..worker import Stop
 from .live import LiveJob
 from .metrics import exposition
 from .pages import asset, dashboard, input_page, search_page
@@ -221,19 +223,26 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams as soon as it is told to stop: they would keep it."""
+    """Ends the streams as soon as it is told to stop: they would keep it. Was it told before it began, it ends at once."""
 
-    def __init__(self, config: uvicorn.Config, answers: Dashboard) -> None:
+    def __init__(self, config: uvicorn.Config, answers: Dashboard, stop: Stop) -> None:
         super().__init__(config)
         self._answers = answers
+        self._stop = stop
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            self.should_exit = self.should_exit or self._stop.times > 0
+            yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._answers.is_stopping = True
         super().handle_exit(sig, frame)
 
 
-def serve(live: LiveJob, bound: socket.socket, host: str, token: str) -> None:
-    """Answer until a signal comes, which is passed on to the handlers that were there before."""
+def serve(live: LiveJob, bound: socket.socket, host: str, token: str, stop: Stop) -> None:
+    """Answer until a signal comes, which is passed on to *stop* by the handlers that were there before."""
     app, answers = make_app(live, host, token)
     config = uvicorn.Config(
         app,
@@ -246,4 +255,4 @@ def serve(live: LiveJob, bound: socket.socket, host: str, token: str) -> None:
         limit_concurrency=_CLIENTS,
         timeout_graceful_shutdown=3,
     )
-    _Server(config, answers).run(sockets=[bound])
+    _Server(config, answers, stop).run(sockets=[bound])

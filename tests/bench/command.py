@@ -16,7 +16,7 @@ from pathlib import Path
 
 from claimwork import __version__
 from claimwork.fs import filesystem_kind
-from tests.bench import coordination, crowd, eta, growth, recovery, round_trips, skew, startup, wordcount
+from tests.bench import coordination, crowd, eta, growth, recovery, round_trips, skew, startup, whole_job, wordcount
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
 from tests.nfs.lab.machine import LabError
@@ -30,6 +30,7 @@ SUITES: dict[str, Suite] = {
     "round_trips": round_trips,
     "skew": skew,
     "startup": startup,
+    "whole_job": whole_job,
     "wordcount": wordcount,
 }
 # machines in software with delays, and jobs of a minute each: longer than all the others together

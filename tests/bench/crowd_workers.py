@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 from random import Random
-from typing import Any
 from unittest.mock import patch
 
 from claimwork import names, records, results
@@ -14,7 +13,7 @@ from claimwork.child_process import TicketWork
 from claimwork.executor import Event, Running, event_of
 from claimwork.names import Ticket
 from claimwork.records import BeatRecord
-from claimwork.tasks import Attempt, Results
+from claimwork.tasks import Attempt, PythonRunner, Runner, Task
 from claimwork.worker import Context, Setup, Stop, run_worker
 from tests.bench.crowd_fs import CountingFs
 from tests.bench.crowd_world import Crowd, Process, World
@@ -59,7 +58,7 @@ class _Child:
             "/in",
             process,
             self.progress,
-            lambda _job: _Runner(process),
+            lambda _job: _runner(process),
             lambda _root, _job, _skip: world.inputs(),
         )
         while True:
@@ -131,13 +130,11 @@ class CrowdExecutor:
         return []
 
 
-class _Runner:
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self.reduce: Callable[[Results], Any] = lambda results: sum(each.value["bytes"] for each in results)
+def _runner(process: Process) -> Runner:
+    def task(_path: str, attempt: Attempt) -> object:
+        return process.world.process_input(process, attempt)
 
-    def run(self, _path: str, attempt: Attempt, _staged: str) -> bytes | None:
-        return self._process.world.process_input(self._process, attempt)
+    return PythonRunner(Task(task))
 
 
 def _start_worker(world: World, host: str, at: float) -> None:

@@ -16,6 +16,7 @@ from claimwork.check import check
 from claimwork.coverage import Coverage
 from claimwork.plan_log import PlanLog
 from claimwork.testing import Died, ManualClock
+from tests.simulation.children import LARGE_BYTES, PARTS
 from tests.simulation.simulator import (
     RETRANSMITTED,
     Case,
@@ -29,14 +30,24 @@ from tests.simulation.simulator import (
 )
 
 INPUTS = ["ok0", "flaky1", "ok2"]
+IN_PARTS = ["ok0", "flaky1"]  # the first of them is large
 LIMIT_CALLS = 20_000  # a clean run needs about 500
 
 
 class SmallJob(World):
-    """The job, struck by *fault* at mutating call *at* (from 0)."""
+    """The job, struck by *fault* at mutating call *at* (from 0). *split*: the first input is processed in parts."""
 
-    def __init__(self, claims: str, seed: int, at: int = -1, fault: str = "", inputs: list[str] = INPUTS) -> None:
-        super().__init__(Case(seed, claims, 2, 1, list(inputs), [], Profile()))
+    def __init__(
+        self,
+        claims: str,
+        seed: int,
+        at: int = -1,
+        fault: str = "",
+        inputs: list[str] = INPUTS,
+        *,
+        split: bool = False,
+    ) -> None:
+        super().__init__(Case(seed, claims, 2, 1, list(inputs), [], Profile(grouped=split, split=split)))
         self.at = at
         self.fault = fault
         self.struck = ""  # the call, in words
@@ -144,15 +155,17 @@ class SmallJob(World):
 
 
 @cache
-def clean_run(claims: str) -> tuple[int, list[str]]:
+def clean_run(claims: str, *, split: bool = False) -> tuple[int, list[str]]:
     """The first seed whose undisturbed run has two workers at work and one failed attempt; its mutating calls."""
     for seed in range(200):
-        world = SmallJob(claims, seed)
+        world = SmallJob(claims, seed, inputs=IN_PARTS if split else INPUTS, split=split)
         world.play()
         failed = sum(tally.failed for tally in world.tallies)
-        if failed == 1 and min(tally.done for tally in world.tallies[:2]) > 0:
+        if failed == 1 and min(tally.done_bytes for tally in world.tallies[:2]) >= (
+            LARGE_BYTES // PARTS if split else 1
+        ):
             return seed, world.mutations
     raise AssertionError("no seed makes such a run")
 
 
-__all__ = ["INPUTS", "Server", "SmallJob", "clean_run"]
+__all__ = ["INPUTS", "IN_PARTS", "Server", "SmallJob", "clean_run"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.small_job import SmallJob, clean_run
+from tests.crash.small_job import IN_PARTS, INPUTS, SmallJob, clean_run
 from tests.simulation.simulator import Violation
 
 FAULTS = {
@@ -23,15 +23,16 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("claims", ["rename", "marker"])
-def test_a_fault_at_every_call(claims: str, fault: str) -> None:
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "in parts"])
+def test_a_fault_at_every_call(claims: str, fault: str, *, split: bool) -> None:
     """Wherever it strikes, the job completes, each input has one whole outcome, and the check finds nothing."""
-    seed, calls = clean_run(claims)
+    seed, calls = clean_run(claims, split=split)
     failures = []
     struck = 0
     for at, op in enumerate(calls):
         if fault.startswith("torn") and op != "stage":
             continue
-        world = SmallJob(claims, seed, at, fault)
+        world = SmallJob(claims, seed, at, fault, IN_PARTS if split else INPUTS, split=split)
         try:
             world.play()
         except (Violation, Exception) as violation:

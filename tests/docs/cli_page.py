@@ -56,12 +56,24 @@ def page() -> str:
     parts = [_HEAD, "## claimwork\n", _block(help_of(""))]
     for name in names:
         parts += [f"## claimwork {name}\n", _block(help_of(name))]
-    parts += ["## Environment variables\n", _variables(), "## Exit codes\n", exit_table(), WORKERS]
+    parts += [COMPLETION, "## Environment variables\n", _variables(), "## Exit codes\n", exit_table(), WORKERS]
     return "\n".join(parts)
 
 
 WORKERS = """A `worker` exits with 0 when nothing is left, also when some inputs are quarantined: a supervisor that starts it
 again after any other code, as Swarm does, would do so for ever. `run`, `reduce`, `status` and `export` tell 4 then.
+"""
+
+COMPLETION = r"""## Shell completion
+
+Commands, options, the words that an option knows, directories and files are completed by the Tab key after one of these,
+which belongs in the file that the shell reads when it starts:
+
+| shell | file | line |
+| --- | --- | --- |
+| bash, 4.4 or newer | `~/.bashrc` | `eval "$(claimwork --completion bash)"` |
+| zsh, after `compinit` | `~/.zshrc` | `eval "$(claimwork --completion zsh)"` |
+| fish | `~/.config/fish/config.fish` | `claimwork --completion fish \| source` |
 """
 
 

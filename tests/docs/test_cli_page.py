@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from claimwork.cli import app
 from claimwork.errors import Exit
+from claimwork.examples import examples
 from tests.docs.cli_page import command_names, help_of, page, parameters
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -38,6 +42,16 @@ def test_every_exit_code_is_in_the_table() -> None:
     assert {(int(code), meaning.strip()) for code, meaning in rows} == {(code.value, code.meaning) for code in Exit}
 
 
+def test_the_help_of_the_program_has_them_too() -> None:
+    """Whoever writes a script around it has the help at hand, and not the page."""
+    section = help_of("").split("\nExit codes:\n")[1].split("\n\n")[0]
+
+    found = dict(re.findall(r"^  (\d+) +(.*(?:\n {5,}.*)*)", section, re.MULTILINE))
+    assert {int(code): " ".join(text.split()) for code, text in found.items()} == {
+        code.value: code.meaning for code in Exit
+    }
+
+
 def test_every_option_has_one_environment_twin() -> None:
     """Containers are configured by their environment; one variable never means two options."""
     options = [each for each in parameters() if each.is_option]
@@ -56,3 +70,37 @@ def test_every_command_says_what_it_does(command: str) -> None:
 
     assert silent == []
     assert len(text.splitlines()[2].strip()) > 20
+
+
+@pytest.mark.parametrize("command", ["", *command_names()])
+def test_every_help_ends_with_two_examples(command: str) -> None:
+    """Each on a line of its own, so that it can be copied from the help and from the page."""
+    shown = help_of(command).split("\nExamples:\n")[1].splitlines()
+    wanted = [line for purpose, typed in examples(command) for line in (f"  # {purpose}", f"  {typed}")]
+
+    assert shown == wanted
+    assert len(wanted) == 4
+    assert all(len(line) < 80 for line in wanted)
+
+
+EXAMPLES = [(command, line) for command in ["", *command_names()] for _, line in examples(command)]
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES)
+def test_every_example_is_a_command_that_there_is(command: str, line: str) -> None:
+    """The parser takes its arguments and options; what stands before and behind the program is the shell's."""
+    typed = shlex.split(line.partition(" | ")[0])
+    name, *rest = typed[typed.index("claimwork") + 1 :]
+    context = app.make_context("claimwork", [name, *rest])
+    found = app.commands[name].make_context(name, rest, parent=context)
+
+    assert command in ("", name)
+    assert found.command.name == name
+
+
+def test_completion_is_described_for_every_shell() -> None:
+    """The shells of the page are those of the option."""
+    section = PAGE.read_text(encoding="utf-8").split("## Shell completion")[1].split("\n## ")[0]
+
+    (option,) = (each for each in app.params if each.name == "completion")
+    assert set(re.findall(r"--completion (\w+)", section)) == set(option.type.choices)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from claimwork.tasks import Task
+from claimwork.testing import run_task
 from tests.docs.markdown import ROOT, Step, blocks, matches, steps, text_of
 
 STEPS = {step.command: step for step in steps("README.md")}
@@ -89,16 +90,19 @@ def test_a_task_of_ones_own_as_shown(tmp_path: Path) -> None:
 
 
 def test_the_tasks_page_runs(tmp_path: Path) -> None:
-    """Its task passes its own test, and the reducer reduces."""
+    """Its task passes its own test, the reducer reduces, and the one that can be split gives the same in parts."""
     names: dict[str, object] = {}
-    task, test = blocks("docs/tasks.md", "python")
-    exec(task, names)
-    exec(test, names)
-    test_lengths, lengths = names["test_lengths"], names["lengths"]
+    for block in blocks("docs/tasks.md", "python"):
+        exec(block, names)
+    test_lengths, lengths, lines = names["test_lengths"], names["lengths"], names["lines"]
+    text = tmp_path / "text"
+    text.write_text("one\ntwo\nthree")
 
     assert callable(test_lengths)
     test_lengths(tmp_path)
     assert isinstance(lengths, Task)
+    assert isinstance(lines, Task)
+    assert run_task(lines, text) == run_task(lines, text, split=5) == {"lines": 3}
 
 
 def test_the_image_that_is_built_is_the_one_that_is_run() -> None:

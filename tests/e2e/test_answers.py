@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
-from tests.e2e.conftest import Bench
+from tests.e2e.conftest import Bench, end
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -24,12 +25,11 @@ def test_the_known_answer(bench: Bench) -> None:
     ended = bench.run()
 
     assert json.loads(ended.stdout) == {"inputs": 2, "quarantined": 0, "words": 7, "letters": 33}
-    assert ended.stderr == (
-        "planned 2 new inputs (40 B), 0 were planned before\n"
-        "DONE: every input has its result\n"
-        "2 of 2 done; 40 B of 40 B\n"
-        f"results in {bench.out}/results, summary in {bench.out}/summary.json\n"
-    )
+    planned, verdict, counts, where = ended.stderr.splitlines()
+    assert planned == "planned 2 new inputs (40 B), 0 were planned before"
+    assert verdict == "DONE: every input has its result"
+    assert re.fullmatch(r"2 of 2 done; 40 B of 40 B; 2 inputs in [\d.]+ m?s, [\d.]+ inputs/s and \d+ B/s", counts)
+    assert where == f"results in {bench.out}/results, summary in {bench.out}/summary.json"
     assert (bench.out / "summary.json").read_text() == ended.stdout
     assert bench.results() == ["test1.txt.json", "test2.txt.json"]
     assert json.loads((bench.out / "results" / "test1.txt.json").read_text()) == {"words": 2, "letters": 10}
@@ -153,7 +153,49 @@ def test_paths_given_in_any_way(bench: Bench) -> None:
 
 
 def test_quiet_means_quiet(bench: Bench) -> None:
-    """With --quiet `run` prints the summary, and on stderr nothing but its last words."""
+    """With --quiet `run` and `reduce` print the summary, and nothing on stderr; `plan` what it planned."""
     bench.put("x")
+    assert bench.ok("plan", "in", "out", "-q").stderr == ""
 
-    assert "planned" not in bench.run("--quiet").stderr
+    ended = bench.run("--quiet")
+    again = bench.ok("reduce", "out", "-q")
+
+    assert json.loads(ended.stdout) == {"inputs": 1, "quarantined": 0, "words": 2, "letters": 10}
+    assert again.stdout == ended.stdout
+    assert (ended.stderr, again.stderr) == ("", "")
+
+
+def test_what_a_run_says_of_its_inputs_is_about_this_run(bench: Bench) -> None:
+    """Another run counts what it added and how it failed, and says so also when it is quiet and its exit code is not 0."""
+    bench.put(*(f"{number}" for number in range(10)))
+    options = ("--task", "tasks:troubled", "--max-attempts", "2", "--backoff", "0.1")
+    bench.run(*options)
+    bench.put("raises", "more")
+
+    ended = bench.run(*options, code=4)
+    quiet = bench.run("-q", code=4)
+
+    _, verdict, counts, where, how_on = ended.stderr.splitlines()[-5:]
+    assert verdict == "DONE: all inputs are settled, 1 of them quarantined"
+    assert counts.startswith("11 of 12 done, 1 quarantined; 144 B of 144 B; 2 inputs in ")
+    assert counts.endswith("B/s, 2 attempts failed")
+    assert where.startswith("results in ")
+    assert how_on == f"1 quarantined: look at {bench.out}/quarantine, then: claimwork retry {bench.out}"
+    assert quiet.stderr == f"{how_on}\n"
+
+
+def test_a_run_that_is_stopped_says_how_far_it_came(bench: Bench) -> None:
+    """What is done is kept, and the same command goes on; the exit code is that of the signal."""
+    bench.put("a", "b")
+    bench.put("held", text="")
+    run = bench.start("run", "in", "out", "--slots", "1", "--task", "tasks:hold", "--grace", "0")
+    bench.wait_for_run("held")
+
+    run.terminate()
+
+    ended = end(run)
+    assert (ended.code, ended.stdout) == (143, "")
+    _, verdict, counts, where = ended.stderr.splitlines()
+    assert verdict == "STALLED: 1 pending and no live worker"
+    assert counts.startswith("2 of 3 done, 1 pending; 24 B of 24 B; 2 inputs in ")
+    assert where == f"results so far in {bench.out}/results; the same command goes on from here"

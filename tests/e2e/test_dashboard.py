@@ -9,13 +9,18 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import Bench, end, wait_until
-from tests.e2e.served import serve
+from claimwork.compose import Mount
+from claimwork.web import server
+from claimwork.web.live import LiveJob
+from claimwork.worker import Stop
+from tests.e2e.conftest import LIMIT_S, Bench, end, wait_until
+from tests.e2e.served import Site, serve
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["/", "/input", "/metrics", "/status.json", "/healthz", "/style.css", "/live.js"]
@@ -213,6 +218,42 @@ def test_it_ends_when_told_to_with_pages_open(bench: Bench) -> None:
         ended = end(site.process)
 
     assert (ended.code, ended.stderr) == (143, "")
+
+
+def test_told_to_stop_before_it_serves_it_does_not_serve(bench: Bench) -> None:
+    """A signal that came while it took its first look is not forgotten."""
+    bench.put("a")
+    bench.run("-q")
+    mount, stop = Mount(str(bench.out)), Stop()
+    live = LiveJob(mount.fs, mount.layout, mount.clock, 1.0)
+    stop.request(signal.SIGTERM)
+
+    with server.listen("127.0.0.1", 0) as bound:
+        thread = Thread(target=server.serve, args=(live, bound, "127.0.0.1", "", stop), daemon=True)
+        thread.start()
+        thread.join(LIMIT_S)
+
+    assert not thread.is_alive()
+
+
+def test_with_wait_it_may_be_there_before_the_job(bench: Bench) -> None:
+    """It serves as soon as somebody plans, and ends when it is told to before that; without, it is one line."""
+    bench.fails(10, "dashboard", "out", "--port", "0")
+    waiting = [bench.start("dashboard", "out", "--wait", "--port", "0") for _ in range(2)]
+    wait_until(lambda: all(has_pulse(each.pid) for each in waiting), "both wait")
+    os.kill(waiting[0].pid, signal.SIGTERM)
+    ended = end(waiting[0])
+
+    bench.put("a", "b")
+    bench.plan()
+
+    assert (ended.code, ended.stdout, ended.stderr) == (143, "", "")
+    assert Site(waiting[1]).status()["total"] == 2
+
+
+def has_pulse(pid: int) -> bool:
+    """Whether a process has said, to a health check, that it gets through to the mount."""
+    return any("claimwork-pulse" in os.path.realpath(each) for each in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def test_what_it_cannot_do_is_one_line(bench: Bench) -> None:

@@ -178,7 +178,7 @@ def sweep_calls(peer: MakePeer, mount: tuple[Fs, str], layout: Layout) -> list[s
     bob.heartbeat.stop()
     mount[0].unlink(layout.live_of(bob.peer.id))
     counting.calls.clear()
-    bob.reaper._bury(f"{100:032x}")
+    bob.reaper._bury(f"{100:032x}", "it stood still")
     calls = counting.calls.copy()
     for ticket in claim_all(bob.peer.claims):
         bob.peer.store.drop(ticket)
@@ -212,7 +212,7 @@ def test_the_reaper_dies_at_every_step(
         dying.calls.clear()
         dying._at, dying._error, dying._executed = at, Died(), executed
         with pytest.raises(Died):
-            bob.reaper._bury(dead.id)
+            bob.reaper._bury(dead.id, "it stood still")
         dying.die()
         carol = join(layout, peer(10 * at + 3), clock)
         watch_for(carol, 95.0)
@@ -243,7 +243,7 @@ def test_a_burial_answered_with_an_error(
         faulty.calls.clear()
         faulty._at, faulty._error, faulty._executed = at, OSError(code, "injected"), executed
         try:
-            bob.reaper._bury(dead.id)
+            bob.reaper._bury(dead.id, "it stood still")
         except (OSError, Fenced):
             pass
         bob.heartbeat.leave(BeatRecord(bob.peer.id, 0))
@@ -266,8 +266,8 @@ def test_two_reapers_at_every_interleaving(
         dead = dead_worker(layout, peer, mount[0], clock, number=10 * stop + 1)
         pausing = PausingFs(mount[0])
         bob, carol = (join(layout, peer(10 * stop + nth, fs), clock) for nth, fs in ((2, pausing), (3, None)))
-        pausing.pause(stop, partial(carol.reaper._bury, dead.id))
-        bob.reaper._bury(dead.id)
+        pausing.pause(stop, partial(carol.reaper._bury, dead.id, "it stood still"))
+        bob.reaper._bury(dead.id, "it stood still")
 
         assert ranges(claim_all(carol.peer.claims)) == BACK, f"stopped before call {stop}"
         assert_buried(mount[0], layout, dead)

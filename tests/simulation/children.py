@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 LIMIT_SPINS = 20  # looks at children that wait for nothing and find nothing, one after the other
+PARTS = 3  # of the large input of a job that splits
 LARGE_BYTES = 1 << 32  # beside such an input all others are so small that they make up one ticket
 
 
@@ -42,6 +43,9 @@ class SimProgress:
 
     def end(self) -> None:
         self.index = -1
+
+    def counted(self, count: int) -> None:
+        pass
 
     def stops_at(self) -> int:
         return self.stop
@@ -184,6 +188,16 @@ class SimRunner:
         self.reduce: Callable[[Results], Any] = lambda results: [each.value for each in results]
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
+        return json.dumps(self.value(path, attempt)).encode() + b"\n"
+
+    def merged(self, values: Iterator[Any]) -> bytes:
+        parts = list(values)
+        starts = [start for _, start, _ in parts]
+        if starts != sorted(set(starts)) or starts[0] != 0 or len(parts) != PARTS:
+            raise Violation(f"parts that begin at {starts} were merged")
+        return json.dumps([parts[0][0], *(bits for _, _, bits in parts)]).encode() + b"\n"
+
+    def value(self, path: str, attempt: Attempt) -> Any:
         name = path.rpartition("/")[2]
         if self._process.host.broken:
             self._world.case.kinds["broken"] += 1
@@ -194,4 +208,4 @@ class SimRunner:
             self._world.kill(self._process)
             raise Died
         self._world.sleep(self._world.rng.choice([0.001, 0.01, 1.0]) if not name.startswith("slow") else 7.0)
-        return json.dumps([name, self._world.rng.getrandbits(32)]).encode() + b"\n"
+        return [name, attempt.start, self._world.rng.getrandbits(32)]

@@ -43,7 +43,7 @@ from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
 from claimwork.testing import MUTATING, Died
 from claimwork.worker import Context, ReducerFailed, Setup, Stop, run_worker
-from tests.simulation.children import SimExecutor
+from tests.simulation.children import LARGE_BYTES, PARTS, SimExecutor
 from tests.simulation.invariants import Violation, check_world
 from tests.simulation.nfs import (
     ERRORS,
@@ -100,6 +100,7 @@ class Profile:
     job_exists: bool = False
     fault_after: int = 8  # 1: and a host is broken, if there are several
     grouped: bool = False  # all inputs but the first share a ticket
+    split: bool = False  # and the first is processed in parts
 
 
 @dataclass
@@ -161,7 +162,8 @@ def draw_case(seed: int, workers: int | None = None, inputs: int | None = None) 
         fresh_workers=size.fresh_workers,
         job_exists=rng.random() < 0.8,
         fault_after=rng.choice([0, 0, 8, 8, 1]),
-        grouped=rng.random() < 0.5,
+        grouped=(grouped := rng.random() < 0.5),
+        split=grouped and rng.random() < 0.4,
     )
     claims = ("rename", "marker")[seed % 2]
     return Case(seed, claims, workers or rng.choice(size.workers), rng.choice([1, 1, 2]), names, more, profile)
@@ -205,6 +207,7 @@ class World:
             backoff_s=self.rng.choice([0.0, 0.5, 5.0]),
             max_attempts=self.rng.choice([2, 3]),
             patience_s=case.profile.patience_s,
+            split_bytes=-(-LARGE_BYTES // PARTS) if case.profile.split else None,
         )
         self._steps = self._last_step = 0
         self._random = self.rng.random  # called at every step

@@ -109,7 +109,7 @@ def lost_on_reclaim(patch: Patch) -> None:
 
 def never_reclaims(patch: Patch) -> None:
     """Nobody is ever taken for dead."""
-    patch.setattr(reaper.Reaper, "_bury", lambda _self, _worker: None)
+    patch.setattr(reaper.Reaper, "_bury", lambda _self, _worker, _why: None)
 
 
 def absence_is_done(patch: Patch) -> None:

@@ -153,7 +153,7 @@ class JobMachine(RuleBasedStateMachine):
 
         def bury(worker: Worker) -> None:
             if worker.id != other:
-                worker.reaper._bury(other)
+                worker.reaper._bury(other, "it stood still")
 
         self.act(which, dies, bury)
 

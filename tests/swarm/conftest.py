@@ -111,14 +111,15 @@ class Site:
         return self.lab.manager
 
     def deploy(self, image: str = STEERED, **env: str) -> None:
-        """Deploy the shipped stack file. *env*: variables of stack/README.md without their prefix."""
-        told = {"IMAGE": image, "DATA": str(self.inputs), "RESULTS": str(self.out), "TASK": TASK, **env}
+        """Deploy the shipped stack file, without a dashboard. *env*: variables of stack/README.md without their prefix."""
+        told = {"IMAGE": image, "TASK": TASK, "DASHBOARDS": "0"}
+        told |= {"DATA": str(self.inputs), "RESULTS": str(self.out), **env}
         argv = ("stack", "deploy", "--resolve-image", "never", "-c", PROJECT / "stack/claimwork.yml", self.name)
         self._manager.docker(*argv, **{f"CLAIMWORK_{name}": value for name, value in told.items()})
 
-    def scale(self, replicas: int) -> None:
-        """Change the number of workers, as a user does."""
-        self._manager.docker("service", "scale", "-d", f"{self.name}_worker={replicas}")
+    def scale(self, replicas: int, service: str = "worker") -> None:
+        """Change the number of workers, as a user does, or that of another service."""
+        self._manager.docker("service", "scale", "-d", f"{self.name}_{service}={replicas}")
 
     def containers(self, service: str = "worker") -> list[tuple[Node, str]]:
         """Containers of a service that run, with their nodes, the oldest first."""
@@ -137,9 +138,8 @@ class Site:
     def tasks(self, service: str = "worker") -> list[Task]:
         """The tasks of a service that Swarm remembers, the newest of each slot first."""
         ids = self._manager.docker("service", "ps", "-q", "--no-trunc", f"{self.name}_{service}").split()
-        told = (
-            self._manager.call("inspect", *ids).stdout if ids else ""
-        )  # Swarm may forget one meanwhile: the others are told
+        # Swarm may forget one meanwhile: the others are told
+        told = self._manager.call("inspect", *ids).stdout if ids else ""
         nodes = {
             each["ID"]: each["Description"]["Hostname"]
             for each in json.loads(self._manager.docker("node", "inspect", *self._node_ids()))
@@ -217,7 +217,7 @@ class Site:
         lines = [self._claimwork("status", str(self.out)).stdout]
         try:
             lines.append(self._manager.docker("node", "ls"))
-            for service in ("plan", "worker", "finalizer"):
+            for service in ("plan", "worker", "finalizer", "dashboard"):
                 told = self._manager.call("service", "ps", "--no-trunc", f"{self.name}_{service}")
                 lines += [told.stdout, self.log(service)[-3000:]]
         except LabError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -12,16 +13,18 @@ from claimwork.coverage import Coverage
 from claimwork.executor import Crashed
 from claimwork.fs import Fs
 from claimwork.layout import Layout
-from claimwork.names import map_ticket
+from claimwork.names import map_ticket, part_ticket
+from claimwork.news import News, Tell, silent
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Job
+from claimwork.story import Story
 from tests.conftest import MakePeer, Peer
 
 ONE_INPUT = map_ticket(shard=0, weight=1, segment=0, lo=0, hi=1, size_bytes=8)
 JOB = Job(id="0" * 32, task="wordcount")
 
 
-def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool) -> Aftermath:
+def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, tell: Tell = silent) -> Aftermath:
     """What decides for *peer*."""
     coverage = Coverage(fs, layout, PlanLog(fs, layout))
     me = BeatRecord(peer.id, 0, boot="", host="h", started_at=time.time())
@@ -36,7 +39,7 @@ def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool) -> After
         me,
         Tally(),
         Blame(0),
-        lambda _line: None,
+        Story(tell, peer.id),
         lambda: stopping,
     )
 
@@ -56,3 +59,22 @@ def test_a_child_that_ends_between_two_inputs_while_its_worker_stops_costs_no_at
     again = peer(2).claims.next(lambda _: True)
     assert again is not None
     assert (again.lo, again.hi, again.attempt) == (0, 1, attempt)
+
+
+def test_a_part_that_ends_its_child_is_told(mount: tuple[Fs, str], layout: Layout, peer: MakePeer) -> None:
+    """By its number, since it may be the input's fault; nobody is charged yet."""
+    part = part_ticket(shard=0, weight=1, segment=0, nth=3, size_bytes=8)
+    told: list[tuple[News, dict[str, Any]]] = []
+    alice = peer(1)
+    alice.store.offer(part)
+    assert alice.claims.next(lambda _: True) == part
+
+    ended = Crashed(0, part, "crash", "killed by SIGSEGV", "", index=3)
+
+    def tell(news: News, words: str, **facts: Any) -> None:
+        told.append((news, facts))
+
+    aftermath_of(alice, mount[0], layout, stopping=False, tell=tell).of(ended)
+
+    facts = {"worker": alice.id, "part": 3, "error": "killed by SIGSEGV", "ticket": part.name, "attempt": 1}
+    assert told == [(News.PART_GIVEN_UP, facts)]

@@ -87,6 +87,9 @@ class NoProgress:
     def end(self) -> None:
         pass
 
+    def counted(self, count: int) -> None:
+        pass
+
     def stops_at(self) -> int:
         return 1 << 62
 

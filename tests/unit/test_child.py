@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -46,6 +46,12 @@ class Scripted:
             raise found
         return found
 
+    def value(self, path: str, attempt: Attempt) -> Any:
+        raise AssertionError("no input here is large")
+
+    def merged(self, values: Iterator[Any]) -> bytes:
+        raise AssertionError("no input here is large")
+
 
 class Told:
     """What the worker and its child tell each other."""
@@ -53,6 +59,7 @@ class Told:
     def __init__(self, stop: int = 999) -> None:
         self.stop = stop
         self.begun: list[int] = []
+        self.counts: list[int] = []
 
     def loaded(self) -> None:
         pass
@@ -62,6 +69,9 @@ class Told:
 
     def end(self) -> None:
         pass
+
+    def counted(self, count: int) -> None:
+        self.counts.append(count)
 
     def stops_at(self) -> int:
         return self.stop

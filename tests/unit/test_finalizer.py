@@ -101,6 +101,15 @@ def test_results_come_in_the_order_of_the_plan(world: World) -> None:
     assert world.shown() == records.dumps(summary.value) + b"\n"
 
 
+def test_a_reduction_tells_how_far_it_is(world: World) -> None:
+    """After each input, quarantined ones as well: what lasts may be watched."""
+    read: list[int] = []
+    stage = world.stage_of(2, world.server)
+    reduce_generation(world.server, world.layout, JOB, stage, 1, pairs, read.append)
+
+    assert read == [1, 2, 3]
+
+
 def test_a_reducer_knows_what_is_quarantined(world: World) -> None:
     """Once it has seen all results; the default one counts both."""
     summary = world.reduce(1, count_results)

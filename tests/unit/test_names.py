@@ -93,7 +93,7 @@ def test_a_name_is_readable() -> None:
         TICKET.name + ".lock",
         " " + TICKET.name,
         TICKET.name.upper(),
-        TICKET.name.replace("m.", "x."),
+        TICKET.name.replace("m.", "y."),
         TICKET.name.replace("h000003", "h3"),
         TICKET.name.replace("h000003", "h0000003"),
         TICKET.name.replace("c17", "c017"),

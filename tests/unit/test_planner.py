@@ -86,7 +86,7 @@ def test_a_plan_is_a_log_and_tickets() -> None:
     world = World()
     report = world.planner(1).plan(FOUND)
 
-    assert report == PlanReport(added=5, added_bytes=961)
+    assert report == PlanReport(added=5, added_bytes=961, generation=1)
     assert [(each.path, each.size_bytes) for each in world.inputs()] == [
         ("large", 900),
         ("b/medium", 30),
@@ -103,7 +103,7 @@ def test_an_empty_plan_is_closed_too() -> None:
     """A job without inputs ends with a summary of nothing."""
     world = World()
 
-    assert world.planner(1).plan([]) == PlanReport()
+    assert world.planner(1).plan([]) == PlanReport(generation=1)
     assert world.closes() == [Close(1, None, [])]
     assert [each.kind for each in world.ready()] == [Kind.REDUCE]
 
@@ -116,7 +116,7 @@ def test_planning_again_adds_what_is_new() -> None:
     assert world.planner(2).plan(FOUND) == PlanReport(known=5)
     assert world.log.length() == 2
     report = world.planner(3).plan([*FOUND[1:], ("small", 2), ("new", 7)])
-    assert report == PlanReport(added=1, added_bytes=7, known=5, changed=1)
+    assert report == PlanReport(added=1, added_bytes=7, known=5, changed=1, generation=2)
     assert world.closes() == [Close(1, None, [(0, 5, 961)]), Close(2, 1, [(2, 1, 7)])]
     assert covered(world.ready()) == planned(world)
 

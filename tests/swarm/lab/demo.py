@@ -9,13 +9,14 @@ from typing import Any
 
 from tests.swarm.lab.images import PROJECT, Builder
 from tests.swarm.lab.lab import Lab
-from tests.swarm.lab.shell import LabError
+from tests.swarm.lab.shell import LabError, wait_until
 
 _INPUTS = 240
 _UID = 10001
 _COMMAND = "sh -c 'sleep 0.5; wc -w <\"$0\"' {input}"
 _LIMIT_S = 600.0
 _STACK = "demo"
+_PORT = 8765
 
 
 def demo() -> int:
@@ -93,6 +94,23 @@ class _Demo:
                 return
             time.sleep(1)
 
+    def _visit(self) -> None:
+        """Where the dashboard is, and what it tells there. It is reached from the lab's own network only."""
+        argv = ("service", "ps", "-f", "desired-state=running", "--format", "{{.Node}}", f"{_STACK}_dashboard")
+        self._say("docker", *argv)
+        found: list[str] = []
+
+        def tells() -> bool:
+            names = self._lab.manager.docker(*argv).split()
+            for node in (each for each in self._lab.nodes if each.name in names):
+                status, body = self._lab.manager.get(node, _PORT, "/status.json")
+                if status == 200 and json.loads(body)["verdict"] == "DONE":
+                    found.append(f"http://{node.address}:{_PORT}/ on {node.name} says {json.loads(body)['words']}")
+            return bool(found)
+
+        wait_until(tells, "the dashboard tells that the job is done")
+        print("dashboard:", found[0], flush=True)
+
     def _finish(self) -> int:
         summary = self._out / "summary.json"
         until = time.monotonic() + _LIMIT_S
@@ -102,6 +120,7 @@ class _Demo:
             time.sleep(0.5)
         print(self._status(), end="")
         print("summary:", summary.read_text(), end="")
+        self._visit()
         mount = f"{self._out}:/app/output"
         checked = self._lab.manager.call("run", "--rm", "-v", mount, "claimwork", "check")
         print("check:", checked.stdout, end="")

@@ -6,7 +6,9 @@ What is known of a node is in its directory, so that one program can start it an
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,16 @@ mkdir -p /var/lib/docker
 mount --bind "$2/data" /var/lib/docker
 touch /run/ready
 exec sleep infinity
+"""
+
+
+_GET = """
+import http.client, json, sys
+host, port, path, token = sys.argv[1:]
+asked = http.client.HTTPConnection(host, int(port), timeout=10)
+asked.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+answer = asked.getresponse()
+json.dump([answer.status, answer.read().decode()], sys.stdout)
 """
 
 
@@ -176,6 +188,15 @@ class Node:
     def inside(self, *argv: str) -> str:
         """Run a program of this machine among the mounts of the node; what it said."""
         return run("nsenter", "-t", str(self._read("init")), "--mount", "--", *argv)
+
+    def get(self, node: Node, port: int, path: str, token: str = "") -> tuple[int, str]:
+        """Ask a port of a node over the cable; the HTTP status and the body, or 0 and why there is no answer."""
+        words = (node.address, str(port), path, token)
+        done = call("nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-c", _GET, *words)
+        if done.returncode:
+            return 0, done.stderr
+        status, body = json.loads(done.stdout)
+        return status, body
 
     # -- docker -------------------------------------------------------------------------------------------------------
 
