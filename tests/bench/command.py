@@ -45,7 +45,7 @@ def main() -> None:
         prog="scripts/bench", epilog=f"suites:\n{suites}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "suites", nargs="*", metavar="SUITE", help=f"which ones; default: all but {', '.join(MUST_BE_NAMED)}"
+        "suites", nargs="*", metavar="SUITE", help=f"which ones; default: all but {', '.join(sorted(MUST_BE_NAMED))}"
     )
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"how often; default: {REPEATS}")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="on which filesystem")
