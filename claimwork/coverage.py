@@ -1,7 +1,7 @@
 """Coverage: which inputs are done, whether a generation is, and which tickets have gone missing.
 
 Done is positive evidence only: a segment is done when its done records cover it. Segments found complete are remembered, so a
-look costs one listing of the first segment that is not.
+look costs one listing of the last segment that is not: the lightest inputs come last, so that one is found at once.
 """
 
 from __future__ import annotations
@@ -46,14 +46,18 @@ class Coverage:
         self._log = log
         self._full: set[int] = set()
 
-    def state(self) -> JobState:
-        """Look at the log, the first open segment and the summaries."""
+    def state(self, *, thorough: bool = True) -> JobState:
+        """Look at the log, the done records and the summaries.
+
+        Not *thorough*: a summary is taken to say that all is done, and without one nothing is: a crowd that waits for the end
+        does not list each segment for each of its workers.
+        """
         closes, ended = self._log.closes()
         if not closes:
             return JobState(None, planning=True, covered=False, reduced=False)
         number, close = closes[-1]
-        covered = self.covers(closes)
-        reduced = covered and self.is_reduced(number)
+        covered = self.covers(closes) if thorough else self.is_reduced(number)
+        reduced = covered and (not thorough or self.is_reduced(number))
         return JobState((number, close), planning=not ended, covered=covered, reduced=reduced)
 
     def is_reduced(self, entry: int) -> bool:
@@ -62,7 +66,8 @@ class Coverage:
 
     def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
         """Whether every input of these generations is done."""
-        return all(self.is_full(number, count) for _, close in closes for number, count, _ in close.segments)
+        segments = [segment for _, close in closes for segment in close.segments]
+        return all(self.is_full(number, count) for number, count, _ in reversed(segments))
 
     def is_full(self, segment: int, count: int) -> bool:
         """Whether the done records of a segment cover it."""

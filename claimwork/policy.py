@@ -29,6 +29,7 @@ IDLE_LOCAL_S = 0.5
 IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 30 round trips in 30 s, all told
 MISSING_AFTER_S = 5.0  # uncovered ranges without a ticket must stay so this long before they are offered again
 MISSING_NETWORK_S = 30.0  # looking for them lists every directory of tickets
+MISSING_LOOKERS = 1  # so many look each time, were all idle: each would cost a thousand workers a million listings
 RESCAN_S = 60.0  # --stay: how often IN is listed again
 
 # -- tickets ----------------------------------------------------------------------------------------------------------
