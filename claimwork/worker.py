@@ -170,6 +170,7 @@ class Worker:
         self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
+        self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
         self._drain_until: float | None = None
         self._told_at = self._clock.monotonic()  # how far a plan or a reduction is
@@ -319,7 +320,11 @@ class Worker:
             if not self._coverage.covers_entry(ticket.segment):
                 return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
-            return not self._coverage.is_spent(ticket, self._job) or self._coverage.is_reduced(ticket.segment)
+            spent = self._coverage.is_spent(ticket, self._job) and not self._coverage.is_reduced(ticket.segment)
+            self._saw_spent = self._saw_spent or spent
+            return not spent
+        if ticket.kind is Kind.PART:
+            return not self._aftermath.holds_parts
         if ticket.gathers:
             return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
@@ -347,7 +352,10 @@ class Worker:
         if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
             self._look_now()
             return True
-        state = self._coverage.state()
+        looks = self._looks_for_all()
+        # tickets that wait beside a summary are of inputs that `check --repair` has opened again
+        thorough = looks or self._claims.maps_wait or Kind.MAP not in self._setup.kinds
+        state = self._coverage.state(thorough=thorough)
         complete = state.complete and not self._claims.plans_wait
         if complete and self._setup.stay:
             self._rescan()
@@ -357,7 +365,8 @@ class Worker:
                 show_newest(self._fs, self._layout, self._stage)  # its finalizer died just before it did
             self._tally.complete = complete
             return False
-        self._offer_missing(state)
+        if looks:
+            self._offer_missing(state)
         return True
 
     def _is_out_of_work(self, state: JobState) -> bool:
@@ -379,13 +388,22 @@ class Worker:
         self._store.offer(plan_ticket(f"{self._context.rng.getrandbits(64):016x}"))
         self._look_now()
 
-    def _offer_missing(self, state: JobState) -> None:
-        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
+    def _looks_for_all(self) -> bool:
+        """Whether it is time to look for what is in no place at all, which costs a listing for each worker and segment.
+
+        On a network mount few workers do, drawn anew each time, and who found something missing once more.
+        """
         now = self._clock.monotonic()
         if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
-            return
+            return False
         self._missing_at = now
         self._claims.doubt()  # what I hold unawares is missed by nobody
+        spent, self._saw_spent = self._saw_spent, False
+        is_drawn = self._context.rng.random() * (self._reaper.peers + 1) < policy.MISSING_LOOKERS
+        return self._local or is_drawn or spent or bool(self._missing)
+
+    def _offer_missing(self, state: JobState) -> None:
+        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
         ready, held = self._claims.ready(), self._coverage.held()
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
@@ -460,8 +478,11 @@ class Worker:
         if self._tally.stopped_by:
             state = self._coverage.state()
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
-            planning = any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
-            self._tally.complete = state.complete and shown and not planning
+            self._tally.complete = state.complete and shown and not self._is_planned()
+
+    def _is_planned(self) -> bool:
+        """Whether somebody plans, or will; a listing for each worker."""
+        return any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
 
 
 def _place(ticket: Ticket, index: int | None) -> str:
