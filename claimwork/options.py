@@ -90,7 +90,7 @@ worker_options = _together(
         "--slots",
         env="SLOTS",
         type=click.IntRange(min=1),
-        help="Child processes that run the task; default: one per core.",
+        help="Child processes that run the task; default: one for each core that this process or its container may use.",
     ),
     option(
         "--grace",
