@@ -14,7 +14,8 @@ from .claims import Claims
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, tickets_among
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, part_ticket, tickets_among
+from .parts import known_parts
 from .plan_log import PlanLog
 from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
 from .records import Close, Job
@@ -122,7 +123,10 @@ class Coverage:
         return failed >= job.max_attempts or ticket.attempt > job.max_attempts + LOSSES_OF_A_REDUCTION
 
     def finished(self, passed_over: Iterable[tuple[int, int]]) -> Ticket | None:
-        """One input that somebody has a result of, and none of *passed_over*, as a ticket for itself; a small one."""
+        """One input that somebody has a result of, and none of *passed_over*, as a ticket for itself; a small one.
+
+        Where there is none, a part that somebody has a value of.
+        """
         tried = set(passed_over)
         numbers = [number for name in self._fs.names(self._layout.done) if (number := parse_number(name)) is not None]
         for number in sorted(numbers, reverse=True):
@@ -134,6 +138,17 @@ class Coverage:
                 for index in range(hi - 1, lo - 1, -1):
                     if outcomes[index - lo].ok and (number, index) not in tried:
                         return map_ticket(0, 0, number, index, index + 1, outcomes[index - lo].size_bytes)
+        return self._finished_part(tried)
+
+    def _finished_part(self, tried: set[tuple[int, int]]) -> Ticket | None:
+        try:
+            names = self._fs.names(self._layout.parts)
+        except FileNotFoundError:  # an older release made this job
+            return None
+        for number in sorted(number for name in names if (number := parse_number(name)) is not None):
+            for nth in sorted(known_parts(self._fs, self._layout, number).values):
+                if (number, nth) not in tried:
+                    return part_ticket(0, 0, number, nth, 0)
         return None
 
     def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:

@@ -323,6 +323,8 @@ class Worker:
             spent = self._coverage.is_spent(ticket, self._job) and not self._coverage.is_reduced(ticket.segment)
             self._saw_spent = self._saw_spent or spent
             return not spent
+        if ticket.kind is Kind.PART:
+            return not self._aftermath.holds_parts
         if ticket.gathers:
             return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True

@@ -10,9 +10,10 @@ import pytest
 from claimwork.claims import Claims
 from claimwork.coverage import Coverage, JobState
 from claimwork.layout import Layout
-from claimwork.names import Ticket, failure_name, map_ticket, reduce_ticket
+from claimwork.names import Ticket, failure_name, map_ticket, part_ticket, reduce_ticket
+from claimwork.parts import publish_part
 from claimwork.plan_log import PlanLog
-from claimwork.records import Close, Input, Job, Outcome, Segment
+from claimwork.records import Close, Input, Job, Outcome, Part, Segment
 from claimwork.results import Stage, write_done
 from claimwork.testing import HookedFs, ManualClock, MemoryServer
 from claimwork.ticket_store import RenameStore
@@ -236,3 +237,20 @@ def test_a_reduction_lost_with_its_workers_is_not_spent() -> None:
         world.server.stage(f"{world.layout.failures_of(1)}/{failure_name(0, attempt)}", b"")
     assert world.coverage.is_spent(lost, job)
     assert not world.coverage.is_spent(reduce_ticket(1), job)
+
+
+def test_a_part_with_a_value_is_a_control_where_no_input_has_a_result() -> None:
+    """Errors show nothing, nor does an input that was quarantined; a result comes before all parts."""
+    world = World()
+    assert world.coverage.finished(()) is None
+    publish_part(world.server, world.layout, world.stage, 3, 0, Part(error="no good"))
+    write_done(world.server, world.layout, world.stage, 0, {1: Outcome(False, 0, "")}, [])
+    assert world.coverage.finished(()) is None
+
+    publish_part(world.server, world.layout, world.stage, 3, 4, Part([1]))
+    assert world.coverage.finished(()) == part_ticket(0, 0, 3, 4, 0)
+    assert world.coverage.finished([(3, 4)]) is None
+    world.done(2)
+    assert world.coverage.finished(()) == map_ticket(0, 0, 0, 2, 3, 1)
+    world.server.rename(world.layout.parts, "/out/gone")
+    assert world.coverage.finished([(0, 2)]) is None
