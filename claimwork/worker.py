@@ -36,6 +36,7 @@ from .plan_log import PlanLog
 from .reaper import Reaper
 from .records import BeatRecord, Job
 from .results import Stage
+from .retrying import PASSING, WAITS_S
 from .stores import make_store
 from .story import Story
 from .ticket_store import empty_directory, remove_directory
@@ -112,6 +113,7 @@ def run_worker(context: Context) -> Tally:
     Raises WorkerFault, UsageError and ReducerFailed after handing everything back.
     """
     while True:
+        _settle_in(context)
         worker = Worker(context)
         try:
             worker.run()
@@ -120,10 +122,33 @@ def run_worker(context: Context) -> Tally:
             context.tally.fenced += 1
             worker.story.fenced(error)
             worker.abandon()
-            fresh = f"{context.rng.getrandbits(128):032x}"
-            context.identity = replace(context.identity, worker=fresh)
+            _take_new_id(context)
         else:
             return context.tally
+
+
+def _settle_in(context: Context) -> None:
+    """Make the directories of my id. If a request for one fails, it may yet come, and undo the fence: that id is given up."""
+    for wait_s in WAITS_S:
+        try:
+            _make_directories(context)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            context.clock.sleep(wait_s)
+            _take_new_id(context)
+        else:
+            return
+    _make_directories(context)
+
+
+def _make_directories(context: Context) -> None:
+    for directory in (context.layout.stage_of, context.layout.work_of):
+        context.fs.make_own(directory(context.identity.worker))
+
+
+def _take_new_id(context: Context) -> None:
+    context.identity = replace(context.identity, worker=f"{context.rng.getrandbits(128):032x}")
 
 
 class Worker:
@@ -179,8 +204,6 @@ class Worker:
 
     def run(self) -> None:
         """Join, work, leave. Raises Fenced when peers took this id for dead, and what `run_worker` tells."""
-        self._fs.mkdir(self._layout.stage_of(self._me))
-        self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
         self._context.on_beat()
         self.story.joined(self._setup.role, self._context.identity, self._executor.slots, self._job, self._layout.out)
