@@ -61,6 +61,16 @@ def counts_line(snapshot: Snapshot) -> str:
     return ", ".join(parts) + f"; {size(snapshot.done_bytes)} of {size(snapshot.total_bytes)}"
 
 
+def losses_line(snapshot: Snapshot) -> str:
+    """What happened to workers that were given up; empty when none was."""
+    counts = (
+        (snapshot.lost, "worker", "lost"),
+        (snapshot.reclaimed, "ticket", "reclaimed"),
+        (snapshot.fenced, "worker", "fenced"),
+    )
+    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counts if count)
+
+
 def rate_words(snapshot: Snapshot) -> str:
     """How fast it goes, where that is known."""
     found: list[str] = []
@@ -158,8 +168,10 @@ def watching(out: Console) -> Iterator[Callable[[RenderableType], None]]:
         live.update(screen, refresh=True)
 
     # on the other page of the terminal: drawn over in place, so that nothing flickers and resizing leaves no debris
+    out.soft_wrap = False  # there, a line that is too long goes on below, or its end would never be seen
     with Live(console=out, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         yield show
+    out.soft_wrap = True
     out.print(*last)
 
 

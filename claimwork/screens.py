@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from .lines import printable
-from .render import VERDICT_STYLE, counts_line, eta_words, rate_words, size, trouble_lines
-from .snapshot import Snapshot, WorkerView, duration
+from .render import VERDICT_STYLE, counts_line, eta_words, losses_line, rate_words, size, trouble_lines
+from .snapshot import Current, Snapshot, WorkerView, duration
 
 _BAR = 40
 _STATE_STYLE = {"busy": "green", "draining": "yellow", "suspect": "bold red", "lost": "red"}
 _NAMES_SHOWN = 4  # inputs that one worker is at
 _DOINGS = {"map": "publishing", "plan": "listing the inputs", "reduce": "reducing"}
-_SHORT = 28  # columns of a name where there is little room
+_SHORT, _SHORTER = 28, 16  # columns of a name where there is little room, and where there is less
+_WIDE = 100
+_GIVEN_UP = ("share", "speed", "where", "failed")  # for want of room, in this order
+_GAP = 2  # columns between two of the table
+_BOUND = "\N{NO-BREAK SPACE}"
 
 
 def status_screen(snapshot: Snapshot, width: int = 200, notice: str = "") -> RenderableType:
@@ -32,9 +38,9 @@ def status_screen(snapshot: Snapshot, width: int = 200, notice: str = "") -> Ren
         ),
         _inputs_bar(snapshot, width),
         _bytes_bar(snapshot, width),
-        Text(counts_line(snapshot)),
+        Text(_folded(counts_line(snapshot), width)),
     ]
-    rows += [Text(line) for line in _notes(snapshot)]
+    rows += [Text(_folded(line, width)) for line in _notes(snapshot)]
     if snapshot.workers:
         rows += [Text(), _workers(snapshot, width)]
     if snapshot.trouble:
@@ -60,15 +66,19 @@ def _notes(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.tail is not None and snapshot.median_s:
         last = f"the last {snapshot.tail.inputs} inputs run" if snapshot.tail.inputs > 1 else "the last input runs"
         yield f"{last} for up to {snapshot.tail.medians:.0f}x the median of {duration(snapshot.median_s)}"
-    counts = (
-        (snapshot.lost, "workers lost"),
-        (snapshot.reclaimed, "tickets reclaimed"),
-        (snapshot.fenced, "workers fenced"),
-    )
-    if any(count for count, _ in counts):
-        yield ", ".join(f"{count} {words}" for count, words in counts if count)
+    losses = losses_line(snapshot)
+    if losses:
+        yield losses
     if not snapshot.exact:
         yield "some counts are presumed from tickets; they are verified while --watch runs"
+
+
+def _folded(line: str, width: int) -> str:
+    """A line that goes on below only behind a comma or a semicolon: a number stays with its unit and its noun."""
+    bound = line.replace(" ", _BOUND)
+    for mark in (",", ";"):
+        bound = bound.replace(mark + _BOUND, f"{mark} ")
+    return textwrap.fill(bound, width, break_long_words=False, break_on_hyphens=False).replace(_BOUND, " ")
 
 
 def _inputs_bar(snapshot: Snapshot, width: int) -> Text:
@@ -102,40 +112,44 @@ def _bar(label: str, parts: list[tuple[int, str]], total: int, done: int, words:
 
 
 def _workers(snapshot: Snapshot, width: int) -> Table:
-    """The workers; a column that says nothing is left out."""
+    """The workers. A column that says nothing is left out, and so are some for which there is no room; numbers are never cut."""
     workers = snapshot.workers
     places = {(each.host, each.node) for each in workers}
+    placed = len(places) > 1 or any(each.slot for each in workers)
+    name_room = _SHORT if width >= _WIDE else _SHORTER
     columns = {
         "worker": [each.id[:8] for each in workers],
-        "where": [printable(each.where) for each in workers]
-        if len(places) > 1 or any(each.slot for each in workers)
-        else [],
+        "where": [_end_of(printable(each.where), name_room) for each in workers] if placed else [],
         "state": [each.state for each in workers],
         "beat": [_beat(each) for each in workers],
         "done": [str(each.done) if each.done else "" for each in workers],
         "share": [f"{each.share:.0%}" if each.done else "" for each in workers] if len(workers) > 1 else [],
         "failed": [str(each.failed) if each.failed else "" for each in workers],
         "speed": [f"{size(each.rate.bytes)}/s" if each.rate.inputs else "" for each in workers],
-        "now at": [_now_at(each, width) for each in workers],
     }
-    if width < 100:
-        columns["share"] = []
     shown = {name: cells for name, cells in columns.items() if any(cells)}
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    least = max(cell_len(_now_at(each, 0)) for each in workers)
+    room = 0
+    for given_up in ("", *_GIVEN_UP):
+        shown.pop(given_up, None)
+        room = width - sum(max(map(cell_len, [name, *cells])) + _GAP for name, cells in shown.items())
+        if room >= least:
+            break
+    now_at = [each.why or _now_at(each, room) for each in workers]
+    if any(now_at) and room >= least:
+        shown["now at"] = now_at
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
     for name in shown:
-        table.add_column(
-            name,
-            justify="right" if name in ("beat", "done", "share", "failed", "speed") else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if name == "now at" and width < 120 else None,
-        )
+        numeric = name in ("beat", "done", "share", "failed", "speed")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
     for row, each in enumerate(workers):
-        cells = [
-            Text(cells[row], style=_STATE_STYLE.get(each.state, "") if name == "state" else "")
-            for name, cells in shown.items()
-        ]
-        table.add_row(*cells, style="" if each.is_live else "dim")
+        table.add_row(
+            *(
+                Text(cells[row], style=_STATE_STYLE.get(each.state, "") if name == "state" else "")
+                for name, cells in shown.items()
+            ),
+            style="" if each.is_live else "dim",
+        )
     return table
 
 
@@ -146,15 +160,31 @@ def _beat(each: WorkerView) -> str:
     return age if each.beat_age_observed else f"~{age}"
 
 
-def _now_at(each: WorkerView, width: int) -> str:
-    if each.why:
-        return each.why
-    found = []
-    for at in each.current[:_NAMES_SHOWN]:
-        name = printable(at.input) if at.input is not None else _DOINGS.get(at.what, at.what)
-        if width < 160 and len(name) > _SHORT:
-            name = "…" + name[1 - _SHORT :]
-        late = f", {at.medians:.0f}x" if at.medians is not None and at.medians >= 3 else ""
-        found.append(f"{name} ({duration(at.for_s)}{late})" if at.for_s >= 1 or late else name)
-    more = len(each.current) - _NAMES_SHOWN
-    return ", ".join(found) + (f" and {more} more" if more > 0 else "")
+def _now_at(each: WorkerView, room: int) -> str:
+    """What its slots are at, in *room* columns: fewer of them, or the ends of their names, where there is little."""
+    names = [printable(at.input) if at.input is not None else _DOINGS.get(at.what, at.what) for at in each.current]
+    since = [_since(at) for at in each.current]
+    for shown in range(min(len(names), _NAMES_SHOWN), 0, -1):
+        more = f" and {len(names) - shown} more" if len(names) > shown else ""
+        left = room - len(more) - len("".join(since[:shown])) - 2 * (shown - 1)
+        whole = sum(map(cell_len, names[:shown]))
+        if shown == 1 or min(whole, shown * _SHORTER) <= left:
+            longest = left if whole <= left else max(left // shown, _SHORTER)
+            parts = zip(names[:shown], since, strict=False)
+            return ", ".join(_end_of(name, longest) + words for name, words in parts) + more
+    return ""
+
+
+def _since(at: Current) -> str:
+    late = f", {at.medians:.0f}x" if at.medians is not None and at.medians >= 3 else ""
+    return f" ({duration(at.for_s)}{late})" if at.for_s >= 1 or late else ""
+
+
+def _end_of(name: str, columns: int) -> str:
+    """The end of a name where all of it is too wide: there its suffix is, or its number."""
+    if cell_len(name) <= columns:
+        return name
+    end = name[-max(columns - 1, 1) :]
+    while cell_len(end) >= max(columns, 2):
+        end = end[1:]
+    return f"…{end}"

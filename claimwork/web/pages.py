@@ -18,7 +18,7 @@ from .. import __version__
 from ..inputs import Life
 from ..lines import printable
 from ..records import Job
-from ..render import counts_line, eta_words, rate_words, size
+from ..render import counts_line, eta_words, losses_line, rate_words, size
 from ..snapshot import Snapshot, duration
 from . import charts
 
@@ -48,6 +48,7 @@ def parts(job: Job, snapshot: Snapshot, history: dict[str, Any]) -> dict[str, An
         "eta": eta_words(snapshot),
         "counts": counts_line(snapshot),
         "rates": rate_words(snapshot),
+        "losses": losses_line(snapshot),
         "inputs_bar": charts.stacked(
             [
                 ("done", snapshot.done),
@@ -87,7 +88,7 @@ def sections(job: Job, snapshot: Snapshot, history: dict[str, Any], notice: str)
     now, past = snapshot, history
     made = {
         "verdict": draw.verdict(now, it["eta"], notice),
-        "progress": draw.progress(now, it["counts"], it["rates"], it["inputs_bar"], it["bytes_bar"]),
+        "progress": draw.progress(now, it["counts"], it["rates"], it["losses"], it["inputs_bar"], it["bytes_bar"]),
         "at_work": draw.at_work(it["at_work"], True),
         "trouble": draw.trouble(now, past, True),
         "past": draw.past(it["throughput"], it["live"], it["timeline"], it["scatter"], past),

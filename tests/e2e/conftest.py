@@ -262,9 +262,9 @@ class Bench:
         self.started.append(process)
         return process
 
-    def worker(self, *options: str, slots: int = 1) -> subprocess.Popen[str]:
+    def worker(self, *options: str, slots: int = 1, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start `claimwork worker IN OUT`."""
-        return self.start("worker", str(self.inputs), str(self.out), "--slots", str(slots), *options)
+        return self.start("worker", str(self.inputs), str(self.out), "--slots", str(slots), *options, env=env)
 
     def plan(self, *options: str) -> Ended:
         """`claimwork plan IN OUT`."""

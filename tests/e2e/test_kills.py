@@ -41,7 +41,7 @@ def test_the_others_take_over_from_a_killed_worker(bench: Bench, claims: str) ->
     assert bench.results() == sorted(f"{name}.json" for name in names)
     status = bench.status()
     assert (status["verdict"], status["done"], status["reclaimed"]) == ("DONE", 61, 1)
-    assert "1 tickets reclaimed" in bench.ok("status", "out").stdout
+    assert "1 worker lost, 1 ticket reclaimed\n" in bench.ok("status", "out").stdout
     assert bench.is_settled()
 
 

@@ -142,7 +142,7 @@ def test_a_report_tells_what_ran_where_and_how_well() -> None:
         "4.0x",
         "host-1",
         "workers of claimwork 0.1.0",
-        "1 workers lost, 2 tickets reclaimed",
+        "1 worker lost, 2 tickets reclaimed",
     ):
         assert words in re.sub(r"\s+", " ", page), words
 
