@@ -124,8 +124,13 @@ class Aftermath:
         self.tally.effort += report.effort
         for path, size, took_s in report.ran:
             self.story.ran(ticket, path, size, took_s)
-        if report.done > report.adopted:
+        if report.done > report.adopted or (ticket.kind is Kind.PART and report.done_bytes):
             self.blame.succeeded()
+        if ticket.kind is Kind.PART and report.failures:
+            [(failure, final)] = report.failures
+            self._part_failed(ticket, failure.error, final=final)
+            self.weigh(more_inputs=True)
+            return
         shed = ticket.name in self.shedding
         self.shedding.discard(ticket.name)
         failed = [policy.part_of(ticket, failure.index, failure.index + 1) for failure, _ in report.failures]
@@ -149,8 +154,9 @@ class Aftermath:
             self._died_loading(event)
             return
         self._deaths = 0
-        if ticket.kind is Kind.PART and index is not None and not self.is_stopping():
-            self.give_part_up(ticket, event.error)
+        if ticket.kind is Kind.PART and index is not None:
+            self._part_failed(ticket, event.error, final=False)
+            self.weigh(more_inputs=True)
             return
         if ticket.kind in (Kind.PLAN, Kind.REDUCE):
             self._plan_or_reduce_crashed(event)
@@ -191,6 +197,26 @@ class Aftermath:
         self.claims.drop(ticket)
         self.story.part_given_up(ticket, error)
 
+    def _part_failed(self, ticket: Ticket, error: str, *, final: bool) -> None:
+        """Give it up, unless I may be to blame and a control can tell: a broken worker would fail all parts in no time."""
+        if final:
+            self.give_part_up(ticket, error)
+        elif self.is_stopping():
+            self.claims.release(ticket, ticket.successor())
+        elif self.blame.failed(ticket.segment, 0):
+            self.give_part_up(ticket, error)
+        else:
+            self._held.append(_Held(ticket, "exception", error, ""))
+            if not (self._control_runs or self._find_control()):
+                self._held.pop()
+                self._looked_at = len(self._held)
+                self.give_part_up(ticket, error)
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether parts failed here and a control is to tell why: until then, more of them would fail alike."""
+        return any(each.ticket.kind is Kind.PART for each in self._held)
+
     def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
         """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""
         if final:
@@ -205,6 +231,9 @@ class Aftermath:
     def _charge(self, failed: _Held, *, final: bool) -> None:
         """Back to ready after a back-off with attempt + 1, or into quarantine."""
         ticket = failed.ticket
+        if ticket.kind is Kind.PART:
+            self.give_part_up(ticket, failed.error)
+            return
         inputs = self._log.segment(ticket.segment).inputs
         if ticket.lo >= len(inputs):
             self.claims.drop(ticket)  # somebody made it up
@@ -345,7 +374,8 @@ class Aftermath:
 
     def _worker_fault(self) -> WorkerFault:
         last = self._held[-1]
-        path = self._log.segment(last.ticket.segment).inputs[last.ticket.lo].path
+        inputs = self._log.segment(last.ticket.segment).inputs
+        path = inputs[0 if last.ticket.kind is Kind.PART else last.ticket.lo].path
         why = (
             "inputs that succeeded elsewhere fail here as well"
             if self.blame.controls

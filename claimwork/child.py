@@ -79,7 +79,8 @@ class _Pending:
     staged: str
     outcome: Outcome
     ran: Ran
-    computed_bytes: int
+    computed_bytes: int  # here, in so many seconds; of an input in parts `ran` tells of all of them
+    took_s: float
 
 
 class Mapper:
@@ -114,15 +115,18 @@ class Mapper:
         self._made: set[str] = set()
 
     def run(self, ticket: Ticket, *, control: bool = False) -> MapReport:
-        """Process a map or part ticket until its end or until told to stop. With *control*: try its one input, publish nothing.
+        """Process a map or part ticket until its end or until told to stop. With *control*: try its one input or part, and
+        publish nothing.
+
+        Of a large input a control tries the first part.
 
         Raises WorkerFault for a fault of the mount or of this worker: nothing is charged then, and the whole ticket may be
         handed back. Raises Fenced when peers took this worker for dead.
         """
         try:
-            if ticket.kind is Kind.PART:
-                return self._run_part(ticket)
-            return self._try(ticket) if control else self._run(ticket)
+            if control:
+                return self._try(ticket)
+            return self._run_part(ticket) if ticket.kind is Kind.PART else self._run(ticket)
         except OSError as error:
             if is_mount_errno(error.errno):
                 raise mount_fault(error, self._layout.out) from error
@@ -165,14 +169,13 @@ class Mapper:
                 break
             if item is None:
                 continue
-            took_s = item.ran.took_s
-            ran.append((item.computed_bytes, took_s))
+            ran.append((item.computed_bytes, item.took_s))
             report.done_bytes -= each.size_bytes - item.computed_bytes
             if self._verbose:
-                report.ran.append((each.path, each.size_bytes, took_s))
+                report.ran.append((each.path, each.size_bytes, item.ran.took_s))
             now = self._clock.monotonic()
             if not pending:
-                first_pending_at = now - took_s
+                first_pending_at = now - item.took_s
             pending.append(item)
             if now - first_pending_at >= policy.PUBLISH_GROUP_S or len(pending) >= policy.PUBLISH_GROUP:
                 self._publish(ticket, pending, outcomes, report)
@@ -193,7 +196,7 @@ class Mapper:
             remove_parts(self._fs, self._layout, number)
 
     def _run_part(self, ticket: Ticket) -> MapReport:
-        """Compute one part and tell what became of it. Nothing is charged here: who gathers tries once more."""
+        """Compute one part and tell its value. A failure is for the worker to tell, who may be to blame for it."""
         each, nth = self._segment(ticket.segment).inputs[0], ticket.lo
         report = MapReport(stopped_at=ticket.hi)
         if nth >= self._progress.stops_at():
@@ -201,20 +204,12 @@ class Mapper:
             return report
         if nth >= policy.part_count(each.size_bytes, self._job.split_bytes) or self._is_done(ticket.segment):
             return report  # somebody made it up, or it is needed no more
-        self._progress.begin(nth)
         started = self._clock.monotonic()
-        try:
-            part = Part(self._splitter.compute(each, nth, ticket.attempt))
-            self._saw_input = True
-        except WorkerFault:
-            raise
-        except Exception as error:
-            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
-            part = Part(error=failure.error)
-        finally:
-            self._progress.end()
-        self._splitter.publish(ticket.segment, nth, part)
-        if not part.error:
+        part, failure = self._part(ticket, each, nth)
+        if failure is not None:
+            report.failures.append((failure, failure.kind == "gave_up"))
+        else:
+            self._splitter.publish(ticket.segment, nth, part)
             start, stop = self._splitter.bounds(each, nth)
             report.done_bytes = stop - start
             report.effort = Effort.of([(stop - start, self._clock.monotonic() - started)])
@@ -222,13 +217,34 @@ class Mapper:
             remove_parts(self._fs, self._layout, ticket.segment)
         return report
 
+    def _part(self, ticket: Ticket, each: Input, nth: int) -> tuple[Part, Failure | None]:
+        """Compute part *nth* of an input; a value, or an error and the failure that it is."""
+        self._progress.begin(nth)
+        began_at = self._clock.time()
+        try:
+            part = Part(self._splitter.compute(each, nth, ticket.attempt), began_at=began_at)
+        except WorkerFault:
+            raise
+        except Exception as error:
+            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
+            return Part(error=failure.error, began_at=began_at), failure
+        finally:
+            self._progress.end()
+        self._saw_input = True
+        return part, None
+
     def _is_done(self, segment: int) -> bool:
         return bool(done_ranges(self._fs, self._layout, segment))
 
     def _try(self, ticket: Ticket) -> MapReport:
         segment, index = self._segment(ticket.segment), ticket.lo
-        each = segment.inputs[index]
         report = MapReport(stopped_at=ticket.hi)
+        each = segment.inputs[0 if ticket.kind is Kind.PART else index]
+        if self._splitter.splits(each):  # all of it could take hours, and would leave parts behind
+            _, failure = self._part(ticket, each, ticket.lo)  # alone in its segment: as an input it is 0
+            report.failures += [] if failure is None else [(failure, False)]
+            report.done = int(failure is None)
+            return report
         self._progress.begin(index)
         places = Places.of(self._layout, self._job, ticket.segment, index, each)
         item = self._attempt(ticket, index, each, places, report)
@@ -244,11 +260,11 @@ class Mapper:
         staged = self._stage.path()
         attempt = Attempt(ticket.attempt, each.path, each.size_bytes, self._progress)
         began_at, started = self._clock.time(), self._clock.monotonic()
-        computed = each.size_bytes
+        computed, first_at = each.size_bytes, began_at
         data: bytes | None
         try:
             if self._splitter.splits(each):
-                data, computed = self._splitter.gather(ticket.segment, index, each, ticket.attempt)
+                data, computed, first_at = self._splitter.gather(ticket.segment, index, each, ticket.attempt, began_at)
             else:
                 data = self._runner.run(_for_user(path), attempt, staged)
             self._saw_input = True
@@ -268,8 +284,10 @@ class Mapper:
             attempt.cleanup()
         if data is not None:
             staged = self._stage.put(data)
-            ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-            return _Pending(index, places, staged, _outcome(len(data), digest_of(data), data, ran), ran, computed)
+            took_s = self._clock.monotonic() - started
+            ran = Ran(first_at, began_at - first_at + took_s, each.size_bytes)
+            outcome = _outcome(len(data), digest_of(data), data, ran)
+            return _Pending(index, places, staged, outcome, ran, computed, took_s)
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
         except RecordError:
@@ -278,7 +296,7 @@ class Mapper:
             self._stage.discard(staged)
             return None
         ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed)
+        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed, ran.took_s)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport

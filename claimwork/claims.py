@@ -17,6 +17,7 @@ lists what it holds; it never asks for the one name. Both stores pass tests/prot
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
@@ -64,7 +65,7 @@ class ClaimStore(Protocol):
 class Claims:
     """What a worker knows of the tickets that are ready: a listing used up by random picks, heaviest first.
 
-    The first lost race throws the listing away. Delayed tickets wait from when *this* worker first saw them, on its own
+    The first lost race throws the listing away; of a long one, which costs more than a race, the second in a row does. Delayed tickets wait from when *this* worker first saw them, on its own
     monotonic clock, so that nobody's wall clock matters.
     """
 
@@ -72,15 +73,16 @@ class Claims:
         self.store = store
         self.mine: dict[str, Ticket] = {}
         self.lost_races = 0
-        self.plans_wait = False  # as of the last look that found nothing to claim
+        self.plans_wait = self.maps_wait = False  # as of the last look that found nothing to claim
         self._fs = fs
         self._layout = layout
         self._clock = clock
         self._rng = rng
-        self._listed: list[Ticket] = []
+        self._listed: list[Ticket] = []  # the heaviest last
         self._doubt = True  # a fresh start lists its own directory once
         self._late_until = 0.0
         self._spread = 1
+        self._lost_in_row = 0
         self._first_seen: dict[str, float] = {}
 
     def next(self, wanted: Callable[[Ticket], bool], *, any_weight: bool = False) -> Ticket | None:
@@ -97,7 +99,7 @@ class Claims:
             found = self._claimed_unawares()
             if found is not None:
                 if ticket:
-                    self._listed.append(ticket)
+                    insort(self._listed, ticket, key=_weight)
                 return found
             if not ticket:
                 # a claim that was answered with an error may still happen, when the server gets to it
@@ -149,11 +151,14 @@ class Claims:
             won = False  # it may have happened all the same: the doubt is resolved by listing
         if won:
             self.mine[ticket.name] = ticket
+            self._lost_in_row = 0
             return True
         self.lost_races += 1
+        self._lost_in_row += 1
         self._doubt = True
         self._late_until = self._clock.monotonic() + policy.LATE_S
-        self._listed.clear()
+        if self._lost_in_row > 1 or len(self._listed) <= policy.SHARD_TICKETS:
+            self._listed.clear()
         self._spread = min(self._spread * 2, 64)
         return False
 
@@ -168,16 +173,21 @@ class Claims:
         return None
 
     def _pick(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> Ticket | None:
+        """A random one of the heaviest that may be claimed now; it leaves the listing. Of thousands few are looked at."""
         now = self._clock.monotonic()
-        usable = [t for t in self._listed if t.name not in self.mine and self._is_due(t, now)]
-        while usable:
-            heaviest = max(ticket.weight for ticket in usable)
-            first = [ticket for ticket in usable if any_weight or ticket.weight == heaviest]
-            if found := [ticket for ticket in first if wanted(ticket)]:
-                ticket = self._rng.choice(found)
-                self._listed.remove(ticket)
-                return ticket
-            usable = [] if any_weight else [ticket for ticket in usable if ticket.weight < heaviest]
+        stop = len(self._listed)
+        while stop:
+            weight = self._listed[stop - 1].weight
+            start = 0 if any_weight else bisect_left(self._listed, weight, 0, stop, key=_weight)
+            places = list(range(start, stop))
+            for left in range(len(places), 0, -1):
+                drawn = self._rng.randrange(left)
+                place, places[drawn] = places[drawn], places[left - 1]
+                ticket = self._listed[place]
+                if self._is_due(ticket, now) and ticket.name not in self.mine and wanted(ticket):
+                    del self._listed[place]
+                    return ticket
+            stop = start
         return None
 
     def _is_due(self, ticket: Ticket, now: float) -> bool:
@@ -188,7 +198,7 @@ class Claims:
     def _refresh(self, wanted: Callable[[Ticket], bool], *, any_weight: bool) -> bool:
         """List shards from the heaviest on until one has something to claim; True when one has."""
         self._spread = max(1, self._spread - 1)
-        self.plans_wait = False
+        self.plans_wait = self.maps_wait = False
         shards = self._shards()
         maps = [shard for shard in shards if shard not in ("plan", "reduce")]
         if len(maps) > 1 and self._spread > 1:  # crowded: spread over the first few shards
@@ -202,10 +212,12 @@ class Claims:
         for shard in order:
             listed = self.store.waiting(shard)
             self.plans_wait |= shard == "plan" and bool(listed)
+            self.maps_wait |= shard in maps and bool(listed)
             if not listed:
                 self._remove_empty(shard)
-            if any(t.name not in self.mine and self._is_due(t, now) and wanted(t) for t in listed):
-                self._listed = listed
+            due = [t for t in listed if self._is_due(t, now)]  # all are asked: a back-off begins when it is first seen
+            if any(t.name not in self.mine and wanted(t) for t in due):
+                self._listed = sorted(listed, key=_weight)
                 return True
         self._listed = []
         return False
@@ -227,6 +239,10 @@ class Claims:
             self._fs.rmdir(f"{self._layout.ready}/{shard}")
         except OSError:
             pass
+
+
+def _weight(ticket: Ticket) -> int:
+    return ticket.weight
 
 
 def is_control(ticket: Ticket) -> bool:

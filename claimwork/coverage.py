@@ -1,7 +1,7 @@
 """Coverage: which inputs are done, whether a generation is, and which tickets have gone missing.
 
 Done is positive evidence only: a segment is done when its done records cover it. Segments found complete are remembered, so a
-look costs one listing of the first segment that is not.
+look costs one listing of the last segment that is not: the lightest inputs come last, so that one is found at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from .claims import Claims
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, tickets_among
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, part_ticket, tickets_among
+from .parts import known_parts
 from .plan_log import PlanLog
 from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
 from .records import Close, Job
@@ -45,14 +46,18 @@ class Coverage:
         self._log = log
         self._full: set[int] = set()
 
-    def state(self) -> JobState:
-        """Look at the log, the first open segment and the summaries."""
+    def state(self, *, thorough: bool = True) -> JobState:
+        """Look at the log, the done records and the summaries.
+
+        Not *thorough*: a summary is taken to say that all is done, and without one nothing is: a crowd that waits for the end
+        does not list each segment for each of its workers.
+        """
         closes, ended = self._log.closes()
         if not closes:
             return JobState(None, planning=True, covered=False, reduced=False)
         number, close = closes[-1]
-        covered = self.covers(closes)
-        reduced = covered and self.is_reduced(number)
+        covered = self.covers(closes) if thorough else self.is_reduced(number)
+        reduced = covered and (not thorough or self.is_reduced(number))
         return JobState((number, close), planning=not ended, covered=covered, reduced=reduced)
 
     def is_reduced(self, entry: int) -> bool:
@@ -61,7 +66,8 @@ class Coverage:
 
     def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
         """Whether every input of these generations is done."""
-        return all(self.is_full(number, count) for _, close in closes for number, count, _ in close.segments)
+        segments = [segment for _, close in closes for segment in close.segments]
+        return all(self.is_full(number, count) for number, count, _ in reversed(segments))
 
     def is_full(self, segment: int, count: int) -> bool:
         """Whether the done records of a segment cover it."""
@@ -117,7 +123,10 @@ class Coverage:
         return failed >= job.max_attempts or ticket.attempt > job.max_attempts + LOSSES_OF_A_REDUCTION
 
     def finished(self, passed_over: Iterable[tuple[int, int]]) -> Ticket | None:
-        """One input that somebody has a result of, and none of *passed_over*, as a ticket for itself; a small one."""
+        """One input that somebody has a result of, and none of *passed_over*, as a ticket for itself; a small one.
+
+        Where there is none, a part that somebody has a value of.
+        """
         tried = set(passed_over)
         numbers = [number for name in self._fs.names(self._layout.done) if (number := parse_number(name)) is not None]
         for number in sorted(numbers, reverse=True):
@@ -129,6 +138,17 @@ class Coverage:
                 for index in range(hi - 1, lo - 1, -1):
                     if outcomes[index - lo].ok and (number, index) not in tried:
                         return map_ticket(0, 0, number, index, index + 1, outcomes[index - lo].size_bytes)
+        return self._finished_part(tried)
+
+    def _finished_part(self, tried: set[tuple[int, int]]) -> Ticket | None:
+        try:
+            names = self._fs.names(self._layout.parts)
+        except FileNotFoundError:  # an older release made this job
+            return None
+        for number in sorted(number for name in names if (number := parse_number(name)) is not None):
+            for nth in sorted(known_parts(self._fs, self._layout, number).values):
+                if (number, nth) not in tried:
+                    return part_ticket(0, 0, number, nth, 0)
         return None
 
     def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:

@@ -95,6 +95,11 @@ class Fs(Protocol):
     def mkdir(self, path: str) -> None:
         """Create a directory; it may exist already. Its parent must exist."""
 
+    def make_own(self, path: str) -> None:
+        """`mkdir` that is asked for once and never repeated, for a directory whose removal is to fence me: a first request
+        that was given up could be executed long after that, and make it again.
+        """
+
     def stage(self, path: str, data: bytes) -> None:
         """Write a private file whole. Durable on return on a network mount, after `flush` on a local one."""
 
@@ -248,6 +253,9 @@ class PosixFs:
             os.mkdir(encode_path(path), 0o777)
         except FileExistsError:
             pass
+
+    def make_own(self, path: str) -> None:
+        self.mkdir(path)
 
     def stage(self, path: str, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -97,7 +97,7 @@ def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
     beat = None if holder is None else _beat(fs, layout, holder)
     failures = tuple(noted(fs, layout, number, index))
     parts = part_count(each.size_bytes, job.split_bytes)
-    known = len(known_parts(fs, layout, number)) if parts > 1 and outcome is None else 0
+    known = len(known_parts(fs, layout, number).values) if parts > 1 and outcome is None else 0
     return Life(
         path,
         each.size_bytes,

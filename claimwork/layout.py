@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .names import Ticket, number_name
+from .names import Ticket, number_name, part_name
 
 
 class Layout:
@@ -109,9 +109,9 @@ class Layout:
         """Directory of what is known of the parts of a large input; there while it is open."""
         return f"{self.parts}/{number_name(segment)}"
 
-    def part(self, segment: int, nth: int) -> str:
+    def part(self, segment: int, nth: int, *, failed: bool = False) -> str:
         """The record of part *nth*."""
-        return f"{self.parts_of(segment)}/{number_name(nth)}"
+        return f"{self.parts_of(segment)}/{part_name(nth, failed=failed)}"
 
     def summary(self, entry: int) -> str:
         """Summary record of the generation that log entry *entry* closes."""

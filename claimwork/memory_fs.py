@@ -74,6 +74,9 @@ class MemoryServer:
         if name and name not in parent.entries:
             parent.entries[name] = _Directory(self._next_inode())
 
+    def make_own(self, path: str) -> None:
+        self.mkdir(path)
+
     def stage(self, path: str, data: bytes) -> None:
         parent, name = self._parent(path)
         found = parent.entries.get(name)

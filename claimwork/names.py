@@ -31,6 +31,7 @@ from .errors import RecordError
 NAME_MAX_BYTES = 255  # NAME_MAX of every filesystem in docs/filesystems.md
 _HASH_HEX = 32  # 128 bits of the full path tell shortened names apart
 _INITIAL_NONCE = "0" * 16
+_FAILED = ".failed"
 
 
 class Kind(StrEnum):
@@ -169,6 +170,17 @@ def parse_number(name: str) -> int | None:
         return None
     number = int(name)
     return number if number_name(number) == name else None
+
+
+def part_name(nth: int, *, failed: bool) -> str:
+    """Name of what is known of a part: its value, or that it has none."""
+    return number_name(nth) + (_FAILED if failed else "")
+
+
+def parse_part_name(name: str) -> tuple[int, bool] | None:
+    """Inverse of `part_name`: which part, and whether it failed; None for anything else."""
+    nth = parse_number(name.removesuffix(_FAILED))
+    return None if nth is None else (nth, name.endswith(_FAILED))
 
 
 def range_name(lo: int, hi: int) -> str:

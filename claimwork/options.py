@@ -90,7 +90,7 @@ worker_options = _together(
         "--slots",
         env="SLOTS",
         type=click.IntRange(min=1),
-        help="Child processes that run the task; default: one per core.",
+        help="Child processes that run the task; default: one for each core that this process or its container may use.",
     ),
     option(
         "--grace",
@@ -144,8 +144,8 @@ job_options = _together(
         "--split",
         env="SPLIT",
         type=Size(),
-        help="Larger inputs are processed in parts of this size (64M, 1G) by any number of workers, and get one result each. "
-        "For wordcount and tasks that declare a merge.",
+        help="Larger inputs are processed in parts of this size (64M, 1G), 10000 at most, by any number of workers, and get one "
+        "result each. For wordcount and tasks that declare a merge.",
     ),
     option(
         "--max-attempts",

@@ -29,6 +29,7 @@ IDLE_LOCAL_S = 0.5
 IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 30 round trips in 30 s, all told
 MISSING_AFTER_S = 5.0  # uncovered ranges without a ticket must stay so this long before they are offered again
 MISSING_NETWORK_S = 30.0  # looking for them lists every directory of tickets
+MISSING_LOOKERS = 1  # so many look each time, were all idle: each would cost a thousand workers a million listings
 RESCAN_S = 60.0  # --stay: how often IN is listed again
 
 # -- tickets ----------------------------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@ TAPER = 4
 SHED_AFTER_S = 5.0  # a ticket that runs longer gives its unfinished rest back, keeping as much as lasts so long again
 PUBLISH_GROUP_S = 0.5  # staged results wait so long for company before one flush publishes them
 PUBLISH_GROUP = 1024
+PARTS_MAX = 10_000  # of one input: each is a ticket and a file, and who gathers reads it (some 3 ms on a network mount)
 
 # -- attempts ---------------------------------------------------------------------------------------------------------
 MAX_ATTEMPTS = 3
@@ -100,12 +102,23 @@ def part_of(ticket: Ticket, lo: int, hi: int, move: str = "") -> Ticket:
 
 def part_count(size_bytes: int, split_bytes: int | None) -> int:
     """How many parts an input is processed in; 1: it is not split."""
-    return 1 if split_bytes is None else max(1, -(-size_bytes // split_bytes))
+    return 1 if split_bytes is None else max(1, -(-size_bytes // part_bytes(size_bytes, split_bytes)))
+
+
+def part_bytes(size_bytes: int, split_bytes: int) -> int:
+    """How large the parts of an input are: as the job says, or larger where that would make more than `PARTS_MAX`."""
+    return max(split_bytes, -(-size_bytes // PARTS_MAX))
+
+
+def piece_bytes(size_bytes: int, split_bytes: int | None) -> int:
+    """How much of an input one slot runs at a time: a part, or all of it."""
+    return size_bytes if split_bytes is None else min(size_bytes, part_bytes(size_bytes, split_bytes))
 
 
 def part_bounds(nth: int, size_bytes: int, split_bytes: int) -> tuple[int, int]:
     """The bytes of part *nth*, from and to (exclusive)."""
-    return nth * split_bytes, min((nth + 1) * split_bytes, size_bytes)
+    step = part_bytes(size_bytes, split_bytes)
+    return nth * step, min((nth + 1) * step, size_bytes)
 
 
 def weight_class(size_bytes: int) -> int:

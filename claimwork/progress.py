@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from .fs import Fs
 from .heartbeat import graves, live_workers
@@ -45,6 +45,12 @@ class Open:
     def left(self) -> int:
         """Inputs that are not settled."""
         return max(self.total - self.settled, 0)
+
+    @property
+    def pieces(self) -> int:
+        """What that many slots may be at: inputs that are not settled, and parts of them."""
+        held = (ticket for tickets in self.held.values() for ticket in tickets)
+        return self.left and self.left + sum(ticket.kind is Kind.PART for ticket in chain(self.ready, held))
 
     @property
     def reductions(self) -> tuple[list[Ticket], list[Ticket]]:

@@ -41,6 +41,7 @@ class Reaper:
         self._story = story or Story()
         self._patience_s = patience_s
         self.reclaimed = 0
+        self.peers = 0  # as of the last listing
         self._fs = fs
         self._layout = layout
         self._store = store
@@ -112,7 +113,9 @@ class Reaper:
                     self._bury(worker, "its process is gone")
 
     def _peers(self) -> list[str]:
-        return [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
+        peers = [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
+        self.peers = len(peers)
+        return peers
 
     def _next_after_me(self, peers: list[str]) -> list[str]:
         after = [worker for worker in peers if worker > self._me.worker]

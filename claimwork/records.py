@@ -175,10 +175,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is known of one part of a large input: the value of the task, or the error that it ended with."""
+    """What is known of one part of a large input: the value of the task, or the error that it ended with.
+
+    ``began_at`` is by the clock of the host that ran it; 0: nobody tells.
+    """
 
     value: Any = None
     error: str = ""
+    began_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,7 +513,7 @@ def parse_part(data: bytes, path: str) -> Part:
     body = _object(loads(data, path), path)
     if "value" not in body:
         raise RecordError(f"{path!r} is damaged: no value")
-    return Part(body["value"], _text(body, "error"))
+    return Part(body["value"], _text(body, "error"), _number(body, "began_at"))
 
 
 def parse_summary(data: bytes, path: str) -> Summary:

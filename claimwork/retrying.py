@@ -64,6 +64,9 @@ class RetryingFs:
         except OSError as error:
             self._again(lambda: self._fs.mkdir(path), error)
 
+    def make_own(self, path: str) -> None:
+        self._fs.make_own(path)
+
     def stage(self, path: str, data: bytes) -> None:
         self._fs.stage(
             path, data

@@ -86,38 +86,53 @@ class Splitter:
         except OSError as error:
             raise mount_fault(error, self._layout.out) from error
 
-    def gather(self, segment: int, index: int, each: Input, number: int) -> tuple[bytes, int]:
-        """The result of a whole input, and how many of its bytes were computed here, since no part told of them.
+    def gather(self, segment: int, index: int, each: Input, number: int, began_at: float) -> tuple[bytes, int, float]:
+        """The result of a whole input, how many of its bytes were computed here, since no part told of them, and when the
+        first part was begun; *began_at* is now.
 
         Raises Stopped when told to stop before all parts are known.
         """
         count = part_count(each.size_bytes, self._job.split_bytes)
-        known = known_parts(self._fs, self._layout, segment)
+        known = known_parts(self._fs, self._layout, segment).values
         here: dict[int, Any] = {}
-        computed = 0
+        computed, first_at = 0, began_at
         for nth in range(count):
+            self._progress.begin(index)  # a limit of time is one for each part, be it computed or read
             part = self._read(segment, nth) if nth in known else None
-            if part is not None and not part.error:
+            if part is not None:
+                first_at = min(first_at, part.began_at) if part.began_at > 0 else first_at
                 continue
             if self._progress.stops_at() <= index:
                 raise Stopped
-            self._progress.begin(index)  # a limit of time is one for each part
             here[nth] = self.compute(each, nth, number)
             start, stop = self.bounds(each, nth)
             computed += stop - start
             if nth not in known:
-                self.publish(segment, nth, Part(here[nth]))
-        return self._runner.merged(self._values(segment, count, here)), computed
+                self.publish(segment, nth, Part(here[nth], began_at=began_at))
+        broken: list[Exception] = []
 
-    def _values(self, segment: int, count: int, here: dict[int, Any]) -> Iterator[Any]:
-        for nth in range(count):
-            if nth in here:
-                yield here[nth]
-            else:
-                part = self._read(segment, nth)
-                if part is None or part.error:  # somebody has finished the input, and removed its parts
-                    raise Stopped
-                yield part.value
+        def values() -> Iterator[Any]:
+            for nth in range(count):
+                try:
+                    value = here[nth] if nth in here else self._known(segment, nth)
+                except Exception as error:
+                    broken.append(error)
+                    raise
+                self._progress.begin(index)  # nor is it for all that the mount takes to tell
+                yield value
+
+        self._progress.begin(index)
+        try:
+            return self._runner.merged(values()), computed, first_at
+        finally:
+            if broken:  # whatever the merge made of it: values are missing, and that is no failure of the input
+                raise broken[0]
+
+    def _known(self, segment: int, nth: int) -> Any:
+        part = self._read(segment, nth)
+        if part is None:  # somebody has finished the input, and removed its parts
+            raise Stopped
+        return part.value
 
     def _read(self, segment: int, nth: int) -> Part | None:
         try:

@@ -23,6 +23,7 @@ from .job import require_job
 from .layout import Layout
 from .names import Kind, is_worker
 from .plan_log import PlanLog
+from .policy import piece_bytes
 from .progress import Open, ProgressReader
 from .records import BeatRecord, Job
 from .snapshot import Current, Facts, Snapshot, Tail, WorkerView, verdict
@@ -97,12 +98,14 @@ class StatusReader:
                 alone_s=min((self._clock.time() - each.at for each in gone), default=None),
             )
         )
-        running = min(sum(":" in name for each in live for name, _ in each.current), counted.left)
+        places = {name for each in live for name, _ in each.current if ":" in name}  # many may be at parts of one
+        running = min(len(places), counted.left)
         backing_off = min(sum(ticket.count for ticket in delayed), counted.left - running)
-        in_hand = self._in_hand(working, counted)
+        in_hand = self._in_hand(working, counted, job)
+        pieces = counted.pieces
         left_bytes = counted.total_bytes - counted.settled_bytes
         median_s = effort.median_s()
-        late = forecast.straggle(in_hand, median_s, counted.left)
+        late = forecast.straggle(in_hand, median_s, pieces)
         return Snapshot(
             out=self._layout.out,
             job_id=job.id,
@@ -127,7 +130,7 @@ class StatusReader:
             exact=counted.exact and troubles.exact and left_read,
             rate_1m=forecast.total_rate(working, 0),
             rate_10m=forecast.total_rate(working, 1),
-            eta=forecast.eta(effort, working, in_hand, counted.settled, counted.left, left_bytes),
+            eta=forecast.eta(effort, working, in_hand, counted.settled, pieces, left_bytes),
             median_s=median_s,
             tail=None if late is None else Tail(*late),
             live=len(alive),
@@ -223,7 +226,7 @@ class StatusReader:
         medians = round(since / median_s, 1) if median_s and place is not None else None
         return Current(what, None if each is None else each.path, since, medians)
 
-    def _in_hand(self, beats: Iterable[BeatRecord], counted: Open) -> list[InHand]:
+    def _in_hand(self, beats: Iterable[BeatRecord], counted: Open, job: Job) -> list[InHand]:
         found = []
         for record in beats:
             tickets = counted.held.get(record.worker, [])
@@ -236,7 +239,8 @@ class StatusReader:
                 ticket = next((t for t in tickets if t.segment == number and t.lo <= index < t.hi), None)
                 behind = 0 if ticket is None else index - ticket.lo
                 behind_bytes = 0.0 if ticket is None else ticket.size_bytes * behind / ticket.count
-                found.append(InHand(since, None if each is None else each.size_bytes, behind, behind_bytes))
+                size = None if each is None else piece_bytes(each.size_bytes, job.split_bytes)
+                found.append(InHand(since, size, behind, behind_bytes))
         return found
 
 

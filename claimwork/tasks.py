@@ -79,7 +79,7 @@ class Attempt:
 
     @property
     def scratch(self) -> Path:
-        """A private empty directory on local disk, removed when the attempt ends."""
+        """A private empty directory where temporary files go, removed when the attempt ends."""
         if self._scratch is None:
             self._scratch = tempfile.mkdtemp(prefix="claimwork-")
         return Path(self._scratch)

@@ -129,6 +129,9 @@ class HookedFs:
     def mkdir(self, path: str) -> None:
         self._call("mkdir", self.inner.mkdir, path)
 
+    def make_own(self, path: str) -> None:
+        self.mkdir(path)
+
     def stage(self, path: str, data: bytes) -> None:
         self._call("stage", self.inner.stage, path, data)
 

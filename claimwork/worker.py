@@ -36,6 +36,7 @@ from .plan_log import PlanLog
 from .reaper import Reaper
 from .records import BeatRecord, Job
 from .results import Stage
+from .retrying import PASSING, WAITS_S
 from .stores import make_store
 from .story import Story
 from .ticket_store import empty_directory, remove_directory
@@ -112,6 +113,7 @@ def run_worker(context: Context) -> Tally:
     Raises WorkerFault, UsageError and ReducerFailed after handing everything back.
     """
     while True:
+        _settle_in(context)
         worker = Worker(context)
         try:
             worker.run()
@@ -120,10 +122,33 @@ def run_worker(context: Context) -> Tally:
             context.tally.fenced += 1
             worker.story.fenced(error)
             worker.abandon()
-            fresh = f"{context.rng.getrandbits(128):032x}"
-            context.identity = replace(context.identity, worker=fresh)
+            _take_new_id(context)
         else:
             return context.tally
+
+
+def _settle_in(context: Context) -> None:
+    """Make the directories of my id. If a request for one fails, it may yet come, and undo the fence: that id is given up."""
+    for wait_s in WAITS_S:
+        try:
+            _make_directories(context)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            context.clock.sleep(wait_s)
+            _take_new_id(context)
+        else:
+            return
+    _make_directories(context)
+
+
+def _make_directories(context: Context) -> None:
+    for directory in (context.layout.stage_of, context.layout.work_of):
+        context.fs.make_own(directory(context.identity.worker))
+
+
+def _take_new_id(context: Context) -> None:
+    context.identity = replace(context.identity, worker=f"{context.rng.getrandbits(128):032x}")
 
 
 class Worker:
@@ -170,6 +195,7 @@ class Worker:
         self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
+        self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
         self._drain_until: float | None = None
         self._told_at = self._clock.monotonic()  # how far a plan or a reduction is
@@ -178,8 +204,6 @@ class Worker:
 
     def run(self) -> None:
         """Join, work, leave. Raises Fenced when peers took this id for dead, and what `run_worker` tells."""
-        self._fs.mkdir(self._layout.stage_of(self._me))
-        self._fs.mkdir(self._layout.work_of(self._me))
         self._heartbeat.start(self._record())
         self._context.on_beat()
         self.story.joined(self._setup.role, self._context.identity, self._executor.slots, self._job, self._layout.out)
@@ -319,7 +343,11 @@ class Worker:
             if not self._coverage.covers_entry(ticket.segment):
                 return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
-            return not self._coverage.is_spent(ticket, self._job) or self._coverage.is_reduced(ticket.segment)
+            spent = self._coverage.is_spent(ticket, self._job) and not self._coverage.is_reduced(ticket.segment)
+            self._saw_spent = self._saw_spent or spent
+            return not spent
+        if ticket.kind is Kind.PART:
+            return not self._aftermath.holds_parts
         if ticket.gathers:
             return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
@@ -347,7 +375,10 @@ class Worker:
         if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
             self._look_now()
             return True
-        state = self._coverage.state()
+        looks = self._looks_for_all()
+        # tickets that wait beside a summary are of inputs that `check --repair` has opened again
+        thorough = looks or self._claims.maps_wait or Kind.MAP not in self._setup.kinds
+        state = self._coverage.state(thorough=thorough)
         complete = state.complete and not self._claims.plans_wait
         if complete and self._setup.stay:
             self._rescan()
@@ -357,7 +388,8 @@ class Worker:
                 show_newest(self._fs, self._layout, self._stage)  # its finalizer died just before it did
             self._tally.complete = complete
             return False
-        self._offer_missing(state)
+        if looks:
+            self._offer_missing(state)
         return True
 
     def _is_out_of_work(self, state: JobState) -> bool:
@@ -379,13 +411,22 @@ class Worker:
         self._store.offer(plan_ticket(f"{self._context.rng.getrandbits(64):016x}"))
         self._look_now()
 
-    def _offer_missing(self, state: JobState) -> None:
-        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
+    def _looks_for_all(self) -> bool:
+        """Whether it is time to look for what is in no place at all, which costs a listing for each worker and segment.
+
+        On a network mount few workers do, drawn anew each time, and who found something missing once more.
+        """
         now = self._clock.monotonic()
         if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
-            return
+            return False
         self._missing_at = now
         self._claims.doubt()  # what I hold unawares is missed by nobody
+        spent, self._saw_spent = self._saw_spent, False
+        is_drawn = self._context.rng.random() * (self._reaper.peers + 1) < policy.MISSING_LOOKERS
+        return self._local or is_drawn or spent or bool(self._missing)
+
+    def _offer_missing(self, state: JobState) -> None:
+        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
         ready, held = self._claims.ready(), self._coverage.held()
         reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
@@ -460,8 +501,11 @@ class Worker:
         if self._tally.stopped_by:
             state = self._coverage.state()
             shown = state.close is not None and is_shown(self._fs, self._layout, state.close[0])
-            planning = any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
-            self._tally.complete = state.complete and shown and not planning
+            self._tally.complete = state.complete and shown and not self._is_planned()
+
+    def _is_planned(self) -> bool:
+        """Whether somebody plans, or will; a listing for each worker."""
+        return any(ticket.kind is Kind.PLAN for ticket in [*self._claims.ready(), *self._coverage.held()])
 
 
 def _place(ticket: Ticket, index: int | None) -> str:

@@ -16,13 +16,15 @@ from pathlib import Path
 
 from claimwork import __version__
 from claimwork.fs import filesystem_kind
-from tests.bench import coordination, growth, recovery, round_trips, skew, startup, whole_job, wordcount
+from tests.bench import coordination, crowd, eta, growth, recovery, round_trips, skew, startup, whole_job, wordcount
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
 from tests.nfs.lab.machine import LabError
 
 SUITES: dict[str, Suite] = {
     "coordination": coordination,
+    "crowd": crowd,
+    "eta": eta,
     "growth": growth,
     "recovery": recovery,
     "round_trips": round_trips,
@@ -31,7 +33,8 @@ SUITES: dict[str, Suite] = {
     "whole_job": whole_job,
     "wordcount": wordcount,
 }
-MUST_BE_NAMED = frozenset({"round_trips"})  # machines in software, with delays: far longer than all the others together
+# machines in software with delays, and jobs of a minute each: longer than all the others together
+MUST_BE_NAMED = frozenset({"eta", "round_trips"})
 REPEATS = 11  # an odd number has a median of its own; fewer say little on a machine that others use
 
 
@@ -42,17 +45,24 @@ def main() -> None:
         prog="scripts/bench", epilog=f"suites:\n{suites}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "suites", nargs="*", metavar="SUITE", help=f"which ones; default: all but {', '.join(MUST_BE_NAMED)}"
+        "suites", nargs="*", metavar="SUITE", help=f"which ones; default: all but {', '.join(sorted(MUST_BE_NAMED))}"
     )
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"how often; default: {REPEATS}")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="on which filesystem")
+    parser.add_argument("--workers", type=int, help="crowd: how many are simulated; default: several sizes")
+    parser.add_argument("--inputs", type=int, help="crowd: with how many inputs")
+    parser.add_argument("--input-seconds", type=float, default=1.0, help="crowd: how long each lasts; default: 1")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write an SVG of each suite that has one there")
     parser.add_argument("--json", action="store_true", help="one document on stdout, with every single value")
     args = parser.parse_args()
     unknown = set(args.suites) - set(SUITES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
-    options = Options(args.repeats, args.dir)
+    if (args.workers is None) != (args.inputs is None) or min(args.workers or 2, args.inputs or 2) < 2:
+        parser.error("--workers and --inputs go together, each at least 2")
+    if args.input_seconds <= 0:
+        parser.error("--input-seconds must be more than 0")
+    options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds)
     machine = {
         "claimwork": __version__,
         "python": platform.python_version(),

@@ -10,10 +10,16 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Options:
-    """What every suite is told. ``directory``: where its jobs are made, which chooses the filesystem."""
+    """What every suite is told. ``directory``: where its jobs are made, which chooses the filesystem.
+
+    ``workers``, ``inputs`` and ``input_s`` are for a suite that simulates: the one size to take, and seconds of an input.
+    """
 
     repeats: int
     directory: Path
+    workers: int | None = None
+    inputs: int | None = None
+    input_s: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def measure(options: Options) -> list[Measure]:
     static: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     halves: dict[int, list[float]] = {slots: [] for slots in SLOTS}
     for turn in range(min(options.repeats, MOST_REPEATS)):
-        sizes = _sizes(Random(turn))
+        sizes = uneven_sizes(Random(turn))
         for slots in SLOTS:
             fair, largest = sum(sizes.values()) / slots, max(sizes.values())
             least = max(fair, largest)
@@ -94,7 +94,7 @@ def measure(options: Options) -> list[Measure]:
                     run_one(Path(root), sizes, slots)
                     into[slots].append(_makespan_s(Path(root), len(sizes)) / LEAST_S)
             with tempfile.TemporaryDirectory(dir=options.directory, prefix="claimwork-bench-") as root:
-                halves[slots].append(_run_split(Path(root), _sizes(Random(turn), HALF), slots) / LEAST_S)
+                halves[slots].append(_run_split(Path(root), uneven_sizes(Random(turn), HALF), slots) / LEAST_S)
             shares = [0] * slots
             for name, size in sizes.items():
                 shares[int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % slots] += size
@@ -111,7 +111,7 @@ def measure(options: Options) -> list[Measure]:
     ]
 
 
-def _sizes(rng: Random, largest: float = LARGEST) -> dict[str, int]:
+def uneven_sizes(rng: Random, largest: float = LARGEST) -> dict[str, int]:
     """Names and bytes; one input has the share *largest* of all."""
     weights = [min(rng.paretovariate(ALPHA), CAP) for _ in range(INPUTS - 1)]
     weights.append(sum(weights) * largest / (1 - largest))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import shlex
+
 import yaml
 
 from tests.docs.cli_page import parameters
-from tests.docs.markdown import blocks, text_of
+from tests.docs.markdown import blocks, steps, text_of
 
 
 def test_the_image_with_ones_own_task_is_the_tested_one() -> None:
@@ -25,6 +29,59 @@ def test_the_variables_that_the_stack_passes_on_are_options_and_are_listed() -> 
     passed = {name for name, value in common.items() if value is None}
     listed = text_of("stack/README.md")
 
-    assert "CLAIMWORK_LOG_FORMAT" in passed
     assert passed <= {each.variable for each in parameters()}
     assert {name for name in passed if f"`{name}`" not in listed} == set()
+
+
+def test_what_a_job_and_its_workers_can_be_told_the_stack_passes_on() -> None:
+    """All twins of options but what the stack sets by itself; otherwise a job would be made without what was asked for."""
+    stack = yaml.safe_load(text_of("stack/claimwork.yml"))
+    of_worker = {
+        each.variable for each in parameters() if each.command in ("plan", "worker", "reduce") and each.is_option
+    }
+    commands = {word for service in stack["services"].values() for word in service["command"]}
+    by_itself = {each.variable for each in parameters() if each.name in commands} | {"CLAIMWORK_SLOTS"}
+
+    assert {"CLAIMWORK_JOIN", "CLAIMWORK_WAIT"} <= by_itself
+    assert of_worker - by_itself - set(stack["x-environment"]) == {"CLAIMWORK_QUIET"}
+
+
+def test_the_table_tells_what_a_variable_is_when_nobody_sets_it() -> None:
+    """For each that the stack files give a default, the table has that one."""
+    rows = [line.split(" | ") for line in text_of("stack/README.md").splitlines() if line.startswith("| `CLAIMWORK_")]
+    told: dict[str, str] = {}
+    for names, _, defaults in rows:
+        told |= dict(zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", defaults), strict=False))
+    read = dict(
+        re.findall(r"\$\{(CLAIMWORK_\w+):-([^}]*)\}", text_of("stack/claimwork.yml") + text_of("stack/nfs.yml"))
+    )
+
+    assert {"CLAIMWORK_MEMORY", "CLAIMWORK_USER"} <= read.keys()
+    assert {name: told.get(name) for name in read} == read
+
+
+def test_a_service_that_mounts_nfs_by_itself_mounts_as_the_stack_does() -> None:
+    """Docker reads a mount as a line of CSV: without quotes around it, all options of NFS but the first would be lost."""
+    (command,) = [each.command for each in steps("docs/swarm.md") if each.command.startswith("docker service create")]
+    argv = shlex.split(command)
+    told = [next(csv.reader([argv[at + 1]])) for at, word in enumerate(argv) if word == "--mount"]
+    volumes = yaml.safe_load(text_of("stack/nfs.yml"))["volumes"].values()
+    options = {re.sub(r"\$\{.*\}", "SERVER", each["driver_opts"]["o"]) for each in volumes}
+
+    assert {f"volume-opt=o={each}" for each in options} == {mount[-1] for mount in told}
+    assert ["target=/app/data" in mount and "readonly" in mount for mount in told] == [True, False]
+    assert all("volume-nocopy=true" in mount for mount in told)
+
+
+def test_every_service_of_the_stack_has_as_few_rights_as_the_page_says() -> None:
+    """No root, no capability, a root and inputs that cannot be written; all have one user."""
+    services = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]
+    mounts = [mount for service in services.values() for mount in service["volumes"]]
+
+    assert [each["cap_drop"] for each in services.values()] == [["ALL"]] * len(services)
+    assert {(each["read_only"], each["user"]) for each in services.values()} == {
+        (True, "${CLAIMWORK_USER:-10001:10001}")
+    }
+    assert {mount["read_only"] for mount in mounts if mount["target"] == "/app/data"} == {True}
+    assert {mount["target"] for mount in mounts} == {"/app/data", "/app/output", "/tmp"}
+    assert [mount["target"] for mount in services["dashboard"]["volumes"] if not mount["read_only"]] == []

@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from claimwork.cli import app
+from claimwork.records import parse_beat
 from tests.e2e.conftest import PROGRAM, Bench, end, wait_until
 from tests.e2e.served import serve
 
@@ -19,7 +20,7 @@ STACK = Path(__file__).parents[2] / "stack"
 
 
 def test_the_slurm_script_does_a_job(bench: Bench) -> None:
-    """With an srun that only runs what it is given: the script hands on IN, OUT and options, and says how it is used."""
+    """With an srun that only runs what it is given: the script hands on IN, OUT, cores and options, and says how it is used."""
     bench.put("a", "b")
     srun = bench.root / "bin" / "srun"
     srun.parent.mkdir()
@@ -27,13 +28,15 @@ def test_the_slurm_script_does_a_job(bench: Bench) -> None:
     srun.chmod(0o755)
     path = f"{srun.parent}:{Path(PROGRAM).parent}:{os.environ['PATH']}"
     argv = ["bash", str(STACK / "slurm/claimwork.sbatch"), str(bench.inputs), str(bench.out), "--task", "tasks:hold"]
-    told = {**bench.env, "PATH": path, "SLURM_ARRAY_TASK_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
+    told = {**bench.env, "PATH": path, "SLURM_ARRAY_TASK_ID": "7", "SLURM_CPUS_PER_TASK": "3"}
 
     done = subprocess.run(argv, cwd=bench.root, env=told, capture_output=True, text=True, check=False)
     asked = subprocess.run(argv[:2], cwd=bench.root, env=told, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert bench.summary() == {"inputs": 2, "quarantined": 0, "bytes": 24}
+    left = [parse_beat(path.read_bytes(), path.name) for path in (bench.out / ".claimwork/left").iterdir()]
+    assert [(each.slots, each.slot) for each in left] == [(3, "7")]
     assert (asked.returncode, asked.stderr) == (2, "usage: sbatch claimwork.sbatch IN OUT [OPTION…]\n")
 
 
@@ -61,7 +64,10 @@ def test_the_stacks_health_check_of_the_dashboard(bench: Bench) -> None:
 
 
 def test_the_kubernetes_jobs_run_commands_that_exist() -> None:
-    """No Job is indexed, each has its own command of the image, none may write to its root or be root."""
+    """No Job is indexed, each has its own command of the image, none may write to its root or be root.
+
+    A worker has as many children as it may use cores, and not as many as the node has.
+    """
     items = yaml.safe_load((STACK / "kubernetes/claimwork.yml").read_text())["items"]
     jobs = [each["spec"] for each in items if each["kind"] == "Job"]
 
@@ -73,6 +79,9 @@ def test_the_kubernetes_jobs_run_commands_that_exist() -> None:
         (container,) = pod["containers"]
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert [each["mountPath"] for each in container["volumeMounts"]] == ["/app/data", "/app/output", "/tmp"]
+        told = {each["name"]: each.get("value") for each in container["env"]}
+        assert told["CLAIMWORK_TASK"] == "wordcount"
+        assert "worker" not in container["args"] or told["CLAIMWORK_SLOTS"] == container["resources"]["limits"]["cpu"]
         asked = CliRunner().invoke(app, [*container["args"], "--help"])
         assert asked.exit_code == 0, asked.output
 

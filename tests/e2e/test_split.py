@@ -129,6 +129,17 @@ def test_a_part_that_takes_its_process_down_quarantines_its_input(large: Bench) 
     assert large.call("check", "out").code == 0
 
 
+def test_many_inputs_with_a_bad_part_each_are_quarantined(large: Bench) -> None:
+    """Parts that have values show that no worker is to blame, long before there is a first result."""
+    large.put(*(f"dies{nth}" for nth in range(9)), text="x" * 350)
+    plan(large, "--max-attempts", "1")
+
+    assert end(large.worker("--slots", "2")).code == 0
+    assert len(os.listdir(large.out / "quarantine")) == 9
+    assert large.call("check", "out").stdout.startswith("clean: 0 results, 9 quarantined")
+    assert os.listdir(large.out / ".claimwork/parts") == []
+
+
 def test_the_word_count_is_the_same(large: Bench) -> None:
     """Byte for byte, results and summary, for small inputs and large ones."""
     large.put("prose", text="na\u00efve \u65e5\u672c\u8a9e  words,\n and more\u3000" * 300)

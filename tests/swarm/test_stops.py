@@ -86,6 +86,8 @@ def test_a_worker_that_docker_stops_early_is_replaced_and_one_that_is_done_is_no
     assert {(task.name, task.code) for task in ended if task.state == "complete"} == {
         (f"{site.name}_worker.{slot}", 0) for slot in (1, 2)
     }
+    for service in ("plan", "finalizer"):  # workers would have built the summary without a finalizer that fails
+        assert [(task.state, task.code) for task in site.tasks(service)] == [("complete", 0)]
     site.verify()
     site.verify_that_nobody_was_charged()
 

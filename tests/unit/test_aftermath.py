@@ -9,14 +9,16 @@ import pytest
 
 from claimwork.aftermath import Aftermath, Tally
 from claimwork.blame import Blame
+from claimwork.child import MapReport
 from claimwork.coverage import Coverage
-from claimwork.executor import Crashed
+from claimwork.executor import Crashed, Finished
 from claimwork.fs import Fs
 from claimwork.layout import Layout
 from claimwork.names import map_ticket, part_ticket
 from claimwork.news import News, Tell, silent
+from claimwork.parts import known_parts, publish_part
 from claimwork.plan_log import PlanLog
-from claimwork.records import BeatRecord, Job
+from claimwork.records import BeatRecord, Failure, Input, Job, Part, Segment
 from claimwork.story import Story
 from tests.conftest import MakePeer, Peer
 
@@ -24,7 +26,9 @@ ONE_INPUT = map_ticket(shard=0, weight=1, segment=0, lo=0, hi=1, size_bytes=8)
 JOB = Job(id="0" * 32, task="wordcount")
 
 
-def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, tell: Tell = silent) -> Aftermath:
+def aftermath_of(
+    peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, limit: int = 0, tell: Tell = silent
+) -> Aftermath:
     """What decides for *peer*."""
     coverage = Coverage(fs, layout, PlanLog(fs, layout))
     me = BeatRecord(peer.id, 0, boot="", host="h", started_at=time.time())
@@ -38,7 +42,7 @@ def aftermath_of(peer: Peer, fs: Fs, layout: Layout, *, stopping: bool, tell: Te
         peer.clock,
         me,
         Tally(),
-        Blame(0),
+        Blame(limit),
         Story(tell, peer.id),
         lambda: stopping,
     )
@@ -59,6 +63,75 @@ def test_a_child_that_ends_between_two_inputs_while_its_worker_stops_costs_no_at
     again = peer(2).claims.next(lambda _: True)
     assert again is not None
     assert (again.lo, again.hi, again.attempt) == (0, 1, attempt)
+
+
+@pytest.mark.parametrize(("part_bytes", "sound"), [(8, True), (0, False)])
+def test_a_part_that_was_computed_here_shows_that_the_worker_is_sound(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer, part_bytes: int, *, sound: bool
+) -> None:
+    """A worker that computes part after part is not to blame for inputs that fail; one that fails them shows nothing."""
+    alice = peer(1)
+    part = part_ticket(shard=0, weight=1, segment=0, nth=0, size_bytes=8)
+    alice.store.offer(part)
+    assert alice.claims.next(lambda _: True) == part
+
+    aftermath = aftermath_of(alice, mount[0], layout, stopping=False, limit=8)
+    aftermath.of(Finished(0, part, MapReport(stopped_at=1, done_bytes=part_bytes)))
+
+    assert aftermath.blame.sound is sound
+    assert alice.claims.ready() == []
+
+
+def part_failed(alice: Peer, fs: Fs, layout: Layout, aftermath: Aftermath) -> None:
+    """A part of the input in segment 0 fails under *alice*."""
+    PlanLog(fs, layout).append(0, Segment([Input("large", 16)], [(0, 1, 16, 0, 0)]), alice.stage)
+    part = part_ticket(shard=0, weight=1, segment=0, nth=0, size_bytes=8)
+    alice.store.offer(part)
+    assert alice.claims.next(lambda _: True) == part
+    failure = Failure("large", 0, 0, 1, "exception", "no such library")
+    aftermath.of(Finished(0, part, MapReport(stopped_at=1, failures=[(failure, False)])))
+
+
+def control_ended(aftermath: Aftermath, *, ok: bool) -> None:
+    """The control that it asks for ends."""
+    control = aftermath.next_control()
+    assert control == part_ticket(0, 0, 0, 1, 0)
+    failures = [] if ok else [(Failure("large", 0, 0, 1, "exception", "no such library"), False)]
+    aftermath.of(Finished(0, control, MapReport(stopped_at=2, done=int(ok), failures=failures)))
+
+
+def test_a_broken_worker_spoils_no_parts(mount: tuple[Fs, str], layout: Layout, peer: MakePeer) -> None:
+    """Where somebody has a value of a part, it runs that one as a control, fails, and stops with its part in hand."""
+    alice, fs = peer(1), mount[0]
+    aftermath = aftermath_of(alice, fs, layout, stopping=False, limit=8)
+    publish_part(fs, layout, alice.stage, 0, 1, Part([1]))
+    part_failed(alice, fs, layout, aftermath)
+
+    assert aftermath.holds_parts
+    for _ in range(2):
+        assert aftermath.fault is None
+        control_ended(aftermath, ok=False)
+    assert "last 'large' with no such library" in str(aftermath.fault)
+    assert not known_parts(fs, layout, 0).failed
+    assert len(alice.store.held()) == 1
+
+
+@pytest.mark.parametrize("has_control", [True, False])
+def test_a_part_that_fails_is_given_up(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer, *, has_control: bool
+) -> None:
+    """By a worker whose control succeeds; and at once where there is none, for somebody has to go on."""
+    alice, fs = peer(1), mount[0]
+    aftermath = aftermath_of(alice, fs, layout, stopping=False, limit=8)
+    if has_control:
+        publish_part(fs, layout, alice.stage, 0, 1, Part([1]))
+    part_failed(alice, fs, layout, aftermath)
+    if has_control:
+        control_ended(aftermath, ok=True)
+
+    assert not aftermath.holds_parts
+    assert known_parts(fs, layout, 0).failed == {0}
+    assert alice.store.held() == []
 
 
 def test_a_part_that_ends_its_child_is_told(mount: tuple[Fs, str], layout: Layout, peer: MakePeer) -> None:

@@ -10,11 +10,12 @@ import pytest
 from claimwork.claims import Claims
 from claimwork.coverage import Coverage, JobState
 from claimwork.layout import Layout
-from claimwork.names import Ticket, failure_name, map_ticket, reduce_ticket
+from claimwork.names import Ticket, failure_name, map_ticket, part_ticket, reduce_ticket
+from claimwork.parts import publish_part
 from claimwork.plan_log import PlanLog
-from claimwork.records import Close, Input, Job, Outcome, Segment
+from claimwork.records import Close, Input, Job, Outcome, Part, Segment
 from claimwork.results import Stage, write_done
-from claimwork.testing import ManualClock, MemoryServer
+from claimwork.testing import HookedFs, ManualClock, MemoryServer
 from claimwork.ticket_store import RenameStore
 
 OK = Outcome(True, 1, "d")
@@ -125,8 +126,37 @@ def test_strangers_among_done_records_change_nothing(name: str) -> None:
     assert world.coverage.state().covered
 
 
+def test_who_only_waits_lists_no_segment() -> None:
+    """A summary says that all is done, and without one nothing is known: a crowd does not list each segment for each worker."""
+    world = World()
+    fs = HookedFs(world.server)
+    listed: list[str] = []
+    fs.before = lambda op, args: listed.append(args[0]) if op == "names" else None  # type: ignore[method-assign]
+    coverage = Coverage(fs, world.layout, PlanLog(fs, world.layout))
+    world.done(*range(8))
+
+    assert coverage.state(thorough=False) == JobState((1, world.close), planning=False, covered=False, reduced=False)
+    world.server.stage(world.layout.summary(1), b"")
+    assert coverage.state(thorough=False).complete
+    assert not [path for path in listed if path.startswith(world.layout.done)]
+
+
+def test_the_last_segment_is_looked_at_first() -> None:
+    """The lightest inputs come last, so while anything is open, that is; the others need no look."""
+    world = World()
+    world.log.append(2, Segment([Input("new", 1)], [(0, 1, 1, 1, 2)], previous=1), world.stage)
+    world.log.append(3, Close(2, 1, [(2, 1, 1)]), world.stage)
+    fs = HookedFs(world.server)
+    listed: list[str] = []
+    fs.before = lambda op, args: listed.append(args[0]) if op == "names" else None  # type: ignore[method-assign]
+    coverage = Coverage(fs, world.layout, PlanLog(fs, world.layout))
+
+    assert not coverage.state().covered
+    assert [path for path in listed if path.startswith(world.layout.done)] == [world.layout.done_of(2)]
+
+
 def test_full_segments_are_remembered() -> None:
-    """A look at a job costs one listing of the first segment that is not done."""
+    """A look at a job costs one listing of the last segment that is not done."""
     world = World()
     world.done(*range(8))
     assert world.coverage.is_full(0, 8)
@@ -207,3 +237,20 @@ def test_a_reduction_lost_with_its_workers_is_not_spent() -> None:
         world.server.stage(f"{world.layout.failures_of(1)}/{failure_name(0, attempt)}", b"")
     assert world.coverage.is_spent(lost, job)
     assert not world.coverage.is_spent(reduce_ticket(1), job)
+
+
+def test_a_part_with_a_value_is_a_control_where_no_input_has_a_result() -> None:
+    """Errors show nothing, nor does an input that was quarantined; a result comes before all parts."""
+    world = World()
+    assert world.coverage.finished(()) is None
+    publish_part(world.server, world.layout, world.stage, 3, 0, Part(error="no good"))
+    write_done(world.server, world.layout, world.stage, 0, {1: Outcome(False, 0, "")}, [])
+    assert world.coverage.finished(()) is None
+
+    publish_part(world.server, world.layout, world.stage, 3, 4, Part([1]))
+    assert world.coverage.finished(()) == part_ticket(0, 0, 3, 4, 0)
+    assert world.coverage.finished([(3, 4)]) is None
+    world.done(2)
+    assert world.coverage.finished(()) == map_ticket(0, 0, 0, 2, 3, 1)
+    world.server.rename(world.layout.parts, "/out/gone")
+    assert world.coverage.finished([(0, 2)]) is None

@@ -17,6 +17,8 @@ from claimwork.policy import (
     cut_tickets,
     input_cost,
     missing_ranges,
+    part_bounds,
+    part_count,
     part_of,
     shed_at,
     weight_class,
@@ -169,3 +171,23 @@ def test_weight_classes_order_by_size(one: int, two: int) -> None:
 def test_long_tickets_are_shed(lo: int, current: int, hi: int, elapsed_s: float, expected: int | None) -> None:
     """At the pace so far they keep five seconds' worth, and always the input in hand."""
     assert shed_at(lo, current, hi, elapsed_s) == expected
+
+
+@given(st.integers(0, 10**15), st.integers(1, 10**12))
+def test_parts_cover_an_input_and_are_not_too_many(size: int, split: int) -> None:
+    """Each has a byte at least; nobody who forgot a unit fills the mount with tickets."""
+    count = part_count(size, split)
+    edges = [
+        part_bounds(nth, size, split) for nth in sorted({0, 1, count // 2, count - 2, count - 1}) if 0 <= nth < count
+    ]
+
+    assert 1 <= count <= 10_000
+    assert (count == 1) == (size <= split)
+    assert (edges[0][0], edges[-1][1]) == (0, size)
+    assert all(start < stop for start, stop in edges) or not size
+    assert all(
+        part_bounds(nth, size, split)[1] == part_bounds(nth + 1, size, split)[0]
+        for nth in {0, count - 2}
+        if 0 <= nth < count - 1
+    )
+    assert size > 10_000 * split or count == max(1, -(-size // split))

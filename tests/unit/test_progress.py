@@ -6,8 +6,11 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import pytest
+
+from claimwork.effort import Effort
 from claimwork.layout import Layout
-from claimwork.names import map_ticket
+from claimwork.names import map_ticket, part_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.progress import Open, ProgressReader
 from claimwork.records import BeatRecord, Close, Input, Job, Outcome, Segment, encode_beat, encode_job
@@ -143,3 +146,49 @@ def test_a_look_costs_the_same_for_a_thousand_times_the_inputs() -> None:
     (small_first, small_later), (large_first, large_later) = costs
     assert large_first <= small_first + 64  # listings that verify, and seven more shards
     assert large_later <= small_later + 8  # seven more shards
+
+
+def test_many_slots_at_one_input_are_reckoned_with() -> None:
+    """A large input in parts is done in the time that all slots need for the parts that are open, not in that of one slot."""
+    world = World(0)
+    size, parts = 10**9, 100
+    world.server.unlink(world.layout.job)
+    world.server.stage(world.layout.job, encode_job(Job("j", "t", split_bytes=size // parts)))
+    log = PlanLog(world.server, world.layout)
+    log.append(1, Segment([Input("large", size)], [(0, 1, size, 0, 0)]), world.stage)
+    log.append(2, Segment([Input("a", 3), Input("b", 2)], [(0, 2, 5, 3, 0)]), world.stage)
+    log.append(3, Close(2, 0, [(1, 1, size), (2, 2, 5)]), world.stage)
+    world.server.mkdir(f"{world.layout.ready}/000000")
+    world.server.stage(world.layout.ready_ticket(map_ticket(0, 0, 1, 0, 1, size)), b"")
+    world.server.stage(world.layout.ready_ticket(map_ticket(0, 3, 2, 0, 2, 5)), b"")
+    for nth in range(20, parts):
+        ticket = part_ticket(0, 24, 1, nth, size // parts)
+        at = world.layout.ready_ticket(ticket) if nth >= 24 else world.layout.held_ticket(world.worker, ticket)
+        world.server.stage(at, b"")
+    beat = BeatRecord(
+        world.worker,
+        2,
+        at=1.75e9,
+        state="busy",
+        slots=4,
+        current=[("1:0", 0.0)] * 4,
+        effort=Effort.of([(size // parts, 1.0)] * 20),
+    )
+    world.server.unlink(world.layout.live_of(world.worker))
+    world.server.stage(world.layout.live_of(world.worker), encode_beat(beat))
+
+    snapshot = StatusReader(world.fs, world.layout, ManualClock()).read()
+
+    assert (snapshot.done, snapshot.total, snapshot.done_bytes) == (0, 3, size * 20 // parts)
+    assert (snapshot.running, snapshot.pending) == (1, 2)
+    assert snapshot.eta is not None
+    assert snapshot.eta.middle_s == pytest.approx(80 / 4, rel=0.1)
+    assert snapshot.eta.high_s < 30
+
+
+def test_parts_that_nobody_needs_are_nothing_to_wait_for() -> None:
+    """Their input is settled; a ticket of theirs may lie about until somebody claims it."""
+    left = [part_ticket(0, 24, 1, 0, 10)]
+
+    assert Open(total=1, settled=1, ready=tuple(left)).pieces == 0
+    assert Open(total=1, settled=0, ready=tuple(left), held={"w": left}).pieces == 3

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,11 +21,11 @@ from claimwork.errors import RecordError, UsageError, WorkerFault
 from claimwork.fs import Fs
 from claimwork.layout import Layout
 from claimwork.names import Ticket
-from claimwork.parts import known_parts, publish_part, read_part
+from claimwork.parts import are_known, known_parts, publish_part, read_part
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Planner, first_tickets
 from claimwork.records import Input, Job, Part, Segment
-from claimwork.results import Stage, done_ranges
+from claimwork.results import Stage, done_ranges, read_done
 from claimwork.tasks import Attempt, PythonRunner, Task, _wordcount, load_task, task
 from claimwork.testing import FaultyFs, ManualClock, MemoryServer, run_task
 from claimwork.ticket_store import RenameStore
@@ -79,6 +80,7 @@ class World:
         for directory in self.layout.directories():
             self.server.mkdir(directory)
         self.stages = 0
+        self.clock = ManualClock()
         self.segment = Segment([LARGE], [(0, 1, 25, 0, 0)])
         PlanLog(self.server, self.layout).append(0, self.segment, self.stage())
         *self.parts, self.whole = first_tickets(0, self.segment, JOB)
@@ -88,13 +90,17 @@ class World:
         self.server.mkdir(self.layout.stage_of(f"{self.stages:032x}"))
         return Stage(fs or self.server, self.layout, f"{self.stages:032x}", "c0")
 
-    def run(self, ticket: Ticket, of: Task = spans, fs: Fs | None = None, stop: int = 999) -> MapReport:
+    def mapper(self, of: Task, fs: Fs | None = None, told: Told | None = None) -> Mapper:
+        """What a child does with a ticket."""
         fs = fs or self.server
         runner = PythonRunner(of)
-        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, ManualClock(), Told(stop)).run(ticket)
+        return Mapper(fs, self.layout, JOB, self.stage(fs), "/in", runner, self.clock, told or Told())
+
+    def run(self, ticket: Ticket, of: Task = spans, fs: Fs | None = None, stop: int = 999) -> MapReport:
+        return self.mapper(of, fs, Told(stop)).run(ticket)
 
     def known(self) -> list[int]:
-        return sorted(known_parts(self.server, self.layout, 0))
+        return sorted(known_parts(self.server, self.layout, 0).values)
 
     def result(self) -> Any:
         return json.loads(self.server.read("/out/results/d/large.json", 9999))
@@ -128,6 +134,28 @@ def test_who_gathers_computes_what_no_part_tells(there: list[int]) -> None:
     assert world.result() == ALL
 
 
+def test_an_input_took_from_its_first_part_on() -> None:
+    """For reports, which would tell of minutes of work as of the moment in which it was gathered; not for forecasts."""
+    world = World()
+    for nth in 2, 0:
+        world.run(world.parts[nth])
+        world.clock.now, world.clock.wall = world.clock.now + 60, world.clock.wall + 60
+
+    @task
+    def slow(path: Path, attempt: Attempt) -> list[list[int]]:
+        world.clock.now += 5
+        return [[attempt.start, attempt.stop]]
+
+    slow.merge(spans.merged or list)
+    report = world.run(world.whole, slow)
+    ran = read_done(world.server, world.layout, 0, 0, 1).outcomes[0].ran
+
+    assert ran is not None
+    assert (ran.began_at, ran.took_s, ran.input_bytes) == (1.75e9, 125, 25)
+    assert (report.effort.size_bytes, report.effort.took_s) == (10, 5)
+    assert world.result() == ALL
+
+
 def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
     """It is charged there and then, as any attempt; the others are not computed once more."""
     world = World()
@@ -141,15 +169,17 @@ def test_a_part_that_fails_is_tried_again_by_who_gathers() -> None:
         return [attempt.start]
 
     fails.merge(lambda values: [start for value in values for start in value])
-    for ticket in world.parts:
-        world.run(ticket, fails)
-    told = read_part(world.server, world.layout, 0, 1)
+    reports = [world.run(ticket, fails) for ticket in world.parts]
+    assert [[each.error for each, _ in report.failures] for report in reports] == [[], ["ValueError: no good"], []]
+    assert not known_parts(world.server, world.layout, 0).failed  # its worker may be to blame, and decides
+    publish_part(world.server, world.layout, world.stage(), 0, 1, Part(error="ValueError: no good"))
+    known = known_parts(world.server, world.layout, 0)
     failed = world.run(world.whole, fails)
 
-    assert told == Part(error="ValueError: no good")
+    assert (sorted(known.values), sorted(known.failed)) == ([0, 2], [1])
     assert [(each.index, each.error) for each, _ in failed.failures] == [(0, "ValueError: no good")]
     assert asked == [0, 10, 20, 10]
-    assert world.known() == [0, 1, 2]
+    assert world.known() == [0, 2]
     assert world.run(world.whole.successor(attempt=2)).done == 1
 
 
@@ -210,9 +240,7 @@ def test_told_to_stop_before_the_next_part() -> None:
         return attempt.start
 
     stops.merge(list)
-    runner = PythonRunner(stops)
-    mapper = Mapper(world.server, world.layout, JOB, world.stage(), "/in", runner, ManualClock(), told)
-    assert mapper.run(world.whole) == MapReport(stopped_at=0)
+    assert world.mapper(stops, told=told).run(world.whole) == MapReport(stopped_at=0)
     assert world.known() == [0]
 
 
@@ -245,6 +273,113 @@ def test_who_publishes_first_is_believed() -> None:
     assert read_part(world.server, world.layout, 0, 1) == Part(["first"])
     world.run(world.whole)
     assert world.result() == [[0, 10], "first", [20, 25]]
+
+
+def test_a_value_stands_above_an_error() -> None:
+    """Who gathers keeps what it computed of a part that failed elsewhere: stopped, it need not be computed once more."""
+    world = World()
+    publish_part(world.server, world.layout, world.stage(), 0, 1, Part(error="no good"))
+    for nth in 0, 2:
+        world.run(world.parts[nth])
+    assert are_known(world.server, world.layout, JOB, world.whole)
+    assert world.known() == [0, 2]
+
+    @task
+    def unmerged(path: Path, attempt: Attempt) -> list[list[int]]:
+        return [[attempt.start, attempt.stop]]
+
+    unmerged.merge(lambda values: 1 // 0)
+    world.run(world.whole, unmerged)
+    assert world.known() == [0, 1, 2]
+    assert world.run(world.whole.successor(attempt=2)).done_bytes == 0
+    assert world.result() == ALL
+
+
+def test_a_control_is_the_first_part_and_leaves_nothing() -> None:
+    """A large input that has a result shows by a part of it whether a worker is sound."""
+    world = World()
+    world.run(world.whole)
+    asked: list[int] = []
+
+    @task
+    def broken(path: Path, attempt: Attempt) -> int:
+        asked.append(attempt.start)
+        raise ValueError("no good")
+
+    broken.merge(list)
+    good = world.mapper(spans).run(world.whole, control=True)
+    bad = world.mapper(broken).run(world.whole, control=True)
+    part = world.mapper(broken).run(world.parts[2], control=True)
+
+    assert (good.done, good.failures) == (1, [])
+    assert (bad.done, [each.error for each, _ in bad.failures]) == (0, ["ValueError: no good"])
+    assert (part.done, [each.error for each, _ in part.failures]) == (0, ["ValueError: no good"])
+    assert asked == [0, 20]
+    assert world.known() == []
+
+
+@task
+def careless(path: Path, attempt: Attempt) -> int:
+    """Whatever goes wrong with the values is none of its business."""
+    return attempt.start
+
+
+@careless.merge
+def _(values: Iterator[Any]) -> int:
+    total = 0
+    try:
+        for value in values:
+            total += value
+    except Exception:
+        pass
+    return total
+
+
+@pytest.mark.parametrize("gone", [None, errno.EIO])
+def test_a_merge_cannot_swallow_that_a_part_is_gone(gone: int | None) -> None:
+    """Its input was finished by somebody else, or the mount failed: what it made of the rest is no result."""
+    world = World()
+    for ticket in world.parts:
+        world.run(ticket, careless)
+    fs = FaultyFs(world.server)
+    reads: list[str] = []
+
+    def lose(called: str, args: tuple[Any, ...]) -> None:
+        if called == "read" and args[0] == world.layout.part(0, 1):
+            reads.append(args[0])
+            if len(reads) > 1:  # the first look is before the merge
+                raise OSError(gone, "lost") if gone else FileNotFoundError(args[0])
+
+    fs.before = lose  # type: ignore[method-assign, assignment]
+    if gone:
+        with pytest.raises(WorkerFault):
+            world.run(world.whole, careless, fs)
+    else:
+        assert world.run(world.whole, careless, fs) == MapReport(stopped_at=0)
+    assert not done_ranges(world.server, world.layout, 0)
+    assert world.run(world.whole, careless).done == 1
+    assert world.result() == 30
+
+
+def test_a_limit_of_time_is_not_one_for_reading_all_parts() -> None:
+    """Each part begins it anew, and so does each value of a merge."""
+    world = World()
+    for ticket in world.parts:
+        world.run(ticket)
+    clock, told = world.clock, Told()
+    begun: list[float] = []
+    told.begin = lambda index: begun.append(clock.now)  # type: ignore[method-assign]
+    fs = FaultyFs(world.server)
+
+    def slow(called: str, args: tuple[Any, ...]) -> None:
+        if called == "read" and "/parts/" in args[0]:
+            clock.advance(10)
+
+    fs.before = slow  # type: ignore[method-assign, assignment]
+    world.mapper(spans, fs, told).run(world.whole)
+
+    assert clock.now == 1060
+    assert max(later - before for before, later in pairwise([*begun, clock.now])) == 10
 
 
 # -- planning ---------------------------------------------------------------------------------------------------------
@@ -350,5 +485,5 @@ def test_any_bytes_are_a_part_or_an_error(data: bytes) -> None:
         records.parse_part(data, "x")
     except RecordError:
         pass
-    part = Part({"a": [1, None]}, "why")
+    part = Part({"a": [1, None]}, "why", 1.5)
     assert records.parse_part(records.encode_part(part), "x") == part
