@@ -18,10 +18,11 @@ from .inputs import Life
 from .lines import LINE_EVERY_S, printable
 from .news import News
 from .records import Job
-from .snapshot import Snapshot, duration
+from .snapshot import Current, Snapshot, duration
 from .trouble import Trouble
 
 _PIPE_COLUMNS = 200
+_DOINGS = {"map": "publishing", "plan": "listing the inputs", "reduce": "reducing"}
 VERDICT_STYLE = {"DONE": "green", "RUNNING": "cyan", "PLANNING": "cyan", "REDUCING": "cyan"}
 
 
@@ -95,6 +96,11 @@ def eta_words(snapshot: Snapshot) -> str:
         return f"done in about {high}"
     amount, _, unit = low.partition(" ")
     return f"done in {amount if high.endswith(' ' + unit) and ' ' not in unit else low} to {high}"
+
+
+def doing(at: Current) -> str:
+    """What a slot is at, in a word or by the name of its input."""
+    return printable(at.input if at.input is not None else _DOINGS.get(at.what, at.what))
 
 
 def trouble_lines(snapshot: Snapshot) -> Iterator[str]:

@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .lines import printable
-from .render import VERDICT_STYLE, counts_line, eta_words, losses_line, rate_words, size, trouble_lines
+from .render import VERDICT_STYLE, counts_line, doing, eta_words, losses_line, rate_words, size, trouble_lines
 from .snapshot import Current, Snapshot, WorkerView, duration
 
 _BAR = 40
 _STATE_STYLE = {"busy": "green", "draining": "yellow", "suspect": "bold red", "lost": "red"}
 _NAMES_SHOWN = 4  # inputs that one worker is at
-_DOINGS = {"map": "publishing", "plan": "listing the inputs", "reduce": "reducing"}
 _SHORT, _SHORTER = 28, 16  # columns of a name where there is little room, and where there is less
 _WIDE = 100
 _GIVEN_UP = ("share", "speed", "where", "failed")  # for want of room, in this order
@@ -162,7 +161,7 @@ def _beat(each: WorkerView) -> str:
 
 def _now_at(each: WorkerView, room: int) -> str:
     """What its slots are at, in *room* columns: fewer of them, or the ends of their names, where there is little."""
-    names = [printable(at.input) if at.input is not None else _DOINGS.get(at.what, at.what) for at in each.current]
+    names = [doing(at) for at in each.current]
     since = [_since(at) for at in each.current]
     for shown in range(min(len(names), _NAMES_SHOWN), 0, -1):
         more = f" and {len(names) - shown} more" if len(names) > shown else ""

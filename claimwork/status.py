@@ -130,7 +130,9 @@ class StatusReader:
             exact=counted.exact and troubles.exact and left_read,
             rate_1m=forecast.total_rate(working, 0),
             rate_10m=forecast.total_rate(working, 1),
-            eta=forecast.eta(effort, working, in_hand, counted.settled, pieces, left_bytes),
+            eta=None
+            if counted.left == backing_off  # it hangs on how long they wait, and not on how fast anybody works
+            else forecast.eta(effort, working, in_hand, counted.settled, pieces, left_bytes),
             median_s=median_s,
             tail=None if late is None else Tail(*late),
             live=len(alive),

@@ -18,7 +18,7 @@ from .. import __version__
 from ..inputs import Life
 from ..lines import printable
 from ..records import Job
-from ..render import counts_line, eta_words, losses_line, rate_words, size
+from ..render import counts_line, doing, eta_words, losses_line, rate_words, size
 from ..snapshot import Snapshot, duration
 from . import charts
 
@@ -138,7 +138,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"size": size, "duration": duration, "moment": _moment, "log": _log, "query": _query}
+    made.filters |= {
+        "size": size,
+        "duration": duration,
+        "moment": _moment,
+        "log": _log,
+        "query": _query,
+        "doing": doing,
+    }
     made.globals |= {"version": __version__, "charts": charts}
     return made
 

@@ -1,4 +1,4 @@
-"""Remakes the pictures in docs/pictures: a dashboard over a real job with a lost worker and two bad inputs, half way through."""
+"""Remakes the pictures in docs/pictures: a real job with a lost worker and two bad inputs, its dashboard half way, its report at the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+WIDE, TELEPHONE = 1100, 400
 PROGRAM = str(Path(sys.executable).parent / "claimwork")
 TASK = """
 import time
@@ -37,7 +39,16 @@ def make_inputs(directory: Path) -> None:
     for number in range(900):
         (directory / f"scan-{number:04}.tif").write_bytes(b"x" * int(10 ** rng.uniform(2.5, 5.3)))
     for number in (1, 2):
-        (directory / f"broken-{number}.tif").write_bytes(b"x" * 190_000)
+        (directory / f"broken-{number}.tif").write_bytes(b"x" * 210_000)
+
+
+def take(browser: Browser, url: str, name: str, scheme: Literal["dark", "light"], width: int) -> None:
+    """One picture of the upper part of a page."""
+    page = browser.new_page(viewport={"width": width, "height": 1500}, color_scheme=scheme)
+    page.goto(url)
+    page.wait_for_selector("section svg[viewBox^='0 0 720']")
+    page.screenshot(path=PICTURES / f"{name}.png")
+    page.close()
 
 
 def main() -> None:
@@ -71,11 +82,13 @@ def main() -> None:
         PICTURES.mkdir(exist_ok=True)
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            for name, scheme, width, height in (("light", "light", 1100, 1500), ("dark", "dark", 400, 1500)):
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
-                page.goto(url)
-                page.wait_for_selector("#past svg")
-                page.screenshot(path=PICTURES / f"dashboard-{name}.png")
+            take(browser, url, "dashboard-light", "light", WIDE)
+            take(browser, url, "dashboard-dark", "dark", TELEPHONE)
+            for each in started[1:]:
+                each.wait()
+            subprocess.run([PROGRAM, "report", "out", "-o", "report.html"], cwd=root, check=True)
+            take(browser, f"file://{root}/report.html", "report-dark", "dark", WIDE)
+            take(browser, f"file://{root}/report.html", "report-light", "light", TELEPHONE)
             browser.close()
     finally:
         for each in started:

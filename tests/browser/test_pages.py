@@ -47,6 +47,10 @@ CONTRAST = """() => {
   return least;
 }"""
 
+# labels of plots that are not within the window
+BEYOND = """() => [...document.querySelectorAll('.plot text')].map((each) => each.getBoundingClientRect())
+  .filter((box) => box.left < 0 || box.right > innerWidth).length"""
+
 
 def finished(bench: Bench) -> None:
     """A job with failures whose names would like to be more than names."""
@@ -153,11 +157,12 @@ def test_without_a_script(bench: Bench, browser: Browser) -> None:
 
 
 def look(page: Page, scheme: Any, width: int) -> None:
-    """How a page looks: no text too faint, and nothing beyond its right edge."""
+    """How a page looks: no text too faint, nothing beyond its right edge, no plot that has to be scrolled."""
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate(CONTRAST) >= 4.5, (scheme, width)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width, (scheme, width)
+    assert page.evaluate(BEYOND) == 0, (scheme, width)
 
 
 def test_light_and_dark_wide_and_narrow(bench: Bench, watched: Watched) -> None:

@@ -76,6 +76,21 @@ def test_the_sums_hold_at_every_moment(bench: Bench) -> None:
     }
 
 
+def test_no_time_is_told_while_all_that_is_left_backs_off(bench: Bench) -> None:
+    """When that will be tried again does not follow from how fast the job went."""
+    bench.put("raises", *(f"{number:02d}" for number in range(40)))
+    bench.plan("--task", "tasks:slow_trouble", "--max-attempts", "2", "--backoff", "600")
+    bench.worker()
+
+    def waits() -> dict[str, Any] | None:
+        now = bench.status()
+        return now if now["backing_off"] and [each["done"] for each in now["workers"]] == [40] else None
+
+    status = wait_until(waits, "one that waits, and a worker that has told what the others took")
+
+    assert (status["verdict"], status["backing_off"], status["eta"]) == ("RUNNING", 1, None)
+
+
 def test_verdicts_and_exit_codes(bench: Bench) -> None:
     """STALLED without workers, RUNNING with one, DRAINING while it stops, DONE at the end; codes 3, 3, 3 and 0."""
     bench.put("held", text="the largest goes first")

@@ -147,6 +147,16 @@ def test_a_report_tells_what_ran_where_and_how_well() -> None:
         assert words in re.sub(r"\s+", " ", page), words
 
 
+def test_what_a_slot_is_at_beside_inputs_is_a_word() -> None:
+    """As on the status screen."""
+    at = tuple(Current(what, None, 8.0, None) for what in ("map", "plan", "reduce"))
+    worker = WorkerView(WORKER, "h", "", "", "", "busy", "", 3, 1.0, True, 0, 0, 0, 0.0, Rate(), at)
+
+    page = Seen(report(Job("j", "t"), snapshot(workers=(worker,)), history())).text
+
+    assert "publishing (8.0 s), listing the inputs (8.0 s), reducing (8.0 s)" in page
+
+
 def test_a_report_of_nothing() -> None:
     """A job that was planned a moment ago has a page as well."""
     empty = History().to_json()
