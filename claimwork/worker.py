@@ -195,6 +195,7 @@ class Worker:
         self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
+        self._saw_open = False  # I was there when there was no summary yet of all that is planned
         self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
         self._drain_until: float | None = None
@@ -376,9 +377,12 @@ class Worker:
             self._look_now()
             return True
         looks = self._looks_for_all()
-        # tickets that wait beside a summary are of inputs that `check --repair` has opened again
-        thorough = looks or self._claims.maps_wait or Kind.MAP not in self._setup.kinds
-        state = self._coverage.state(thorough=thorough)
+        # A summary that was there before me may have survived a power loss that took done records with it, and tickets that
+        # wait beside one are of inputs that `check --repair` has opened again. Here a listing costs nothing.
+        believes = self._saw_open and not self._local and not self._claims.maps_wait and Kind.MAP in self._setup.kinds
+        state = self._coverage.state(thorough=looks or not believes)
+        if not self._saw_open:
+            self._saw_open = state.close is None or not self._coverage.is_reduced(state.close[0])
         complete = state.complete and not self._claims.plans_wait
         if complete and self._setup.stay:
             self._rescan()

@@ -834,3 +834,18 @@ def test_names_that_are_no_names_are_findings(finished: Site) -> None:
     finished.write(finished.layout.segment(0), records.dumps(body))
 
     assert finished.codes() == ["plan-damaged"]
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "nfs4"])
+def test_a_worker_that_comes_to_a_summary_looks_what_it_is_about(kind: str) -> None:
+    """A power loss may take a done record and leave the summary, which says nothing of what was lost then."""
+    server = MemoryServer(kind)
+    server.mkdir("/out")
+    site = _new_site(server, "/out", "rename")
+    site.work()
+    path, _ = site.done("a.txt")
+    server.unlink(path)
+
+    site.work()
+    report = site.check()
+    assert (report.findings, report.complete) == ([], True)
