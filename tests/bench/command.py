@@ -16,7 +16,19 @@ from pathlib import Path
 
 from claimwork import __version__
 from claimwork.fs import filesystem_kind
-from tests.bench import coordination, crowd, eta, growth, recovery, round_trips, skew, startup, whole_job, wordcount
+from tests.bench import (
+    coordination,
+    crowd,
+    eta,
+    growth,
+    look,
+    recovery,
+    round_trips,
+    skew,
+    startup,
+    whole_job,
+    wordcount,
+)
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
 from tests.nfs.lab.machine import LabError
@@ -26,6 +38,7 @@ SUITES: dict[str, Suite] = {
     "crowd": crowd,
     "eta": eta,
     "growth": growth,
+    "look": look,
     "recovery": recovery,
     "round_trips": round_trips,
     "skew": skew,
