@@ -25,7 +25,7 @@ from .parts import publish_part, remove_parts
 from .plan_log import PlanLog
 from .planner import PlanReport
 from .records import BeatRecord, Failure, Job, Outcome, Part
-from .results import Places, Stage, adopt, present, settle, write_done
+from .results import Places, Stage, present, settle, settled, write_done
 from .story import Story
 
 _DEATHS_LOADING = 3
@@ -266,9 +266,13 @@ class Aftermath:
         self.mind_quarantine()
 
     def _existing(self, places: Places) -> Outcome | None:
-        """The outcome of a result that is there already; None without one, or when something else is in its place."""
+        """The outcome of a result that is there already, its publication completed; None without one, or when something else
+        is in its place.
+        """
         try:
-            return adopt(self.fs, places.result) if present(self.fs, places.result) else None
+            if not present(self.fs, places.result):
+                return None
+            return settled(self.fs, self.layout, self.job, places, self.stage.path())
         except (RecordError, IsADirectoryError):
             return None
 

@@ -151,3 +151,25 @@ def test_a_part_that_ends_its_child_is_told(mount: tuple[Fs, str], layout: Layou
 
     facts = {"worker": alice.id, "part": 3, "error": "killed by SIGSEGV", "ticket": part.name, "attempt": 1}
     assert told == [(News.PART_GIVEN_UP, facts)]
+
+
+def test_a_result_that_was_published_takes_its_old_report_away_also_when_its_owners_are_lost(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer
+) -> None:
+    """The input was planned again; whoever published its result was killed before it withdrew the report, as were the others."""
+    fs, alice = mount[0], peer(1)
+    log = PlanLog(fs, layout)
+    log.append(0, Segment([Input("a", 8, None, (7, 0))], [(0, 1, 8, 1, 0)]), alice.stage)
+    lost = ONE_INPUT.successor(attempt=4)
+    alice.store.offer(lost)
+    assert alice.claims.next(lambda _: True) == lost
+    fs.stage(f"{layout.results}/a.json", b"1\n")
+    fs.stage(f"{layout.quarantine}/a.json", b"{}")
+
+    aftermath = aftermath_of(alice, fs, layout, stopping=False)
+    aftermath.fail(lost, "lost", "each worker that ran it was lost", "", final=True)
+
+    assert fs.names(layout.results) == ["a.json"]
+    assert fs.names(layout.quarantine) == []
+    assert aftermath.tally.quarantined == 0
+    assert fs.names(layout.done_of(0)) == ["0-1"]
