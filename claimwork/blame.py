@@ -4,8 +4,8 @@ A worker whose image is broken, or that lacks a mount, would fail input after in
 worker has not shown that it can succeed, its failures are *held*: nobody is charged for them yet. What decides:
 
 - an input succeeds here, or a part of one: the worker is sound, and the held failures are charged to their inputs;
-- a *control*, an input that somebody has a result of or a part that has a value, is run here once more. It succeeds: as above. Two of them fail, or the
-  only one twice: the worker is to blame. It hands everything back as it was and stops;
+- a *control*, an input that somebody has a result of or a part that has a value, is run here once more. It succeeds: as above.
+  Two of them fail, or the only one twice: the worker is to blame. It hands everything back as it was and stops;
 - there is no control, since nothing in the job has succeeded yet: after ``limit`` different inputs the worker stops as well,
   and where there are not so many, they are charged.
 

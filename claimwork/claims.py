@@ -65,8 +65,8 @@ class ClaimStore(Protocol):
 class Claims:
     """What a worker knows of the tickets that are ready: a listing used up by random picks, heaviest first.
 
-    The first lost race throws the listing away; of a long one, which costs more than a race, the second in a row does. Delayed tickets wait from when *this* worker first saw them, on its own
-    monotonic clock, so that nobody's wall clock matters.
+    The first lost race throws the listing away; of a long one, which costs more than a race, the second in a row does. Delayed
+    tickets wait from when *this* worker first saw them, on its own monotonic clock, so that nobody's wall clock matters.
     """
 
     def __init__(self, fs: Fs, layout: Layout, store: ClaimStore, clock: Clock, rng: Random) -> None:

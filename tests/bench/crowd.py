@@ -1,9 +1,9 @@
 """Crowd: what many workers ask of a server, in round trips; simulated with the shipping code, nothing fails.
 
-The world is that of crowd_world.py and its neighbours; time in it is simulated, so the figures are those of the code and not of a machine. An input
-takes a second on average and one goes on when all others are done, so that idle workers can be watched. It counts what
-`docs/performance.md` tables: round trips for each input and what they are for, lost races, sizes of listings, idle workers, the
-final pass; and how long the job takes against the least that is possible.
+The world is that of crowd_world.py and its neighbours; time in it is simulated, so the figures are those of the code and not of a
+machine. An input takes a second on average and one goes on when all others are done, so that idle workers can be watched. It
+counts what `docs/performance.md` tables: round trips for each input and what they are for, lost races, sizes of listings, idle
+workers, the final pass; and how long the job takes against the least that is possible.
 """
 
 from __future__ import annotations
