@@ -124,8 +124,8 @@ class Aftermath:
         self.tally.effort += report.effort
         for path, size, took_s in report.ran:
             self.story.ran(ticket, path, size, took_s)
-        if report.done > report.adopted or (ticket.kind is Kind.PART and report.done_bytes):
-            self.blame.succeeded()
+        if report.done > report.adopted + report.gathered or (ticket.kind is Kind.PART and report.done_bytes):
+            self.blame.succeeded()  # to gather what others computed is no sign that a worker is sound
         if ticket.kind is Kind.PART and report.failures:
             [(failure, final)] = report.failures
             self._part_failed(ticket, failure.error, final=final)

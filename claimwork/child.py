@@ -48,13 +48,14 @@ class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
     ``done_bytes`` and ``effort`` are of inputs that came to a result here, and of parts that were computed here: who gathers
-    parts does not tell of them once more. ``ran`` has paths, bytes and seconds of those inputs, if that was asked for.
+    parts does not tell of them once more. ``gathered`` inputs came from parts that others had computed, all of them. ``ran`` has paths, bytes and seconds of those inputs, if that was asked for.
     """
 
     stopped_at: int
     done: int = 0
     done_bytes: int = 0
     adopted: int = 0
+    gathered: int = 0
     failures: list[tuple[Failure, bool]] = field(default_factory=list)  # and whether it is final
     effort: Effort = field(default_factory=Effort, compare=False)
     ran: list[tuple[str, int, float]] = field(default_factory=list)
@@ -171,6 +172,7 @@ class Mapper:
                 continue
             ran.append((item.computed_bytes, item.took_s))
             report.done_bytes -= each.size_bytes - item.computed_bytes
+            report.gathered += item.computed_bytes < each.size_bytes and not item.computed_bytes
             if self._verbose:
                 report.ran.append((each.path, each.size_bytes, item.ran.took_s))
             now = self._clock.monotonic()

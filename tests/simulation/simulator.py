@@ -32,6 +32,7 @@ from greenlet import getcurrent
 from claimwork.aftermath import Tally
 from claimwork.coverage import Coverage
 from claimwork.errors import ClaimworkError
+from claimwork.finalizer import is_shown
 from claimwork.inputs import quarantined, retry
 from claimwork.job import create_job, open_job
 from claimwork.layout import Layout
@@ -588,8 +589,9 @@ def _calm(world: World) -> None:
 
 
 def _is_complete(world: World) -> bool:
-    if not Coverage(world.server, world.layout, PlanLog(world.server, world.layout)).state().complete:
-        return False
+    state = Coverage(world.server, world.layout, PlanLog(world.server, world.layout)).state()
+    if not state.complete or state.close is None or not is_shown(world.server, world.layout, state.close[0]):
+        return False  # as whoever starts a worker is told by `Mount.is_complete`
     stage = Stage(world.server, world.layout, "0" * 32, "x")
     store = make_store(world.job, world.server, world.layout, "0" * 32, stage)
     return not store.waiting("plan")

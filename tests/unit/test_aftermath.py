@@ -82,6 +82,21 @@ def test_a_part_that_was_computed_here_shows_that_the_worker_is_sound(
     assert alice.claims.ready() == []
 
 
+@pytest.mark.parametrize(("gathered", "sound"), [(0, True), (1, False)])
+def test_to_gather_what_others_computed_shows_nothing(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer, gathered: int, *, sound: bool
+) -> None:
+    """A worker whose image is broken can do that, and would then be trusted to fail every input."""
+    alice = peer(1)
+    alice.store.offer(ONE_INPUT)
+    assert alice.claims.next(lambda _: True) == ONE_INPUT
+
+    aftermath = aftermath_of(alice, mount[0], layout, stopping=False, limit=8)
+    aftermath.of(Finished(0, ONE_INPUT, MapReport(stopped_at=1, done=1, gathered=gathered)))
+
+    assert aftermath.blame.sound is sound
+
+
 def part_failed(alice: Peer, fs: Fs, layout: Layout, aftermath: Aftermath) -> None:
     """A part of the input in segment 0 fails under *alice*."""
     PlanLog(fs, layout).append(0, Segment([Input("large", 16)], [(0, 1, 16, 0, 0)]), alice.stage)

@@ -329,8 +329,8 @@ def test_an_error_that_cannot_be_told() -> None:
 def test_a_report_keeps_what_it_says_on_its_way_to_the_worker() -> None:
     """Through JSON and back; and a hundred inputs that went well take no more of it than one."""
     failure = Failure("a", 0, 1, 2, "exception", "ValueError: no", "detail", "w", "h", 1.5)
-    few = MapReport(1, 1, 7, 1, [(failure, True)], Effort.of([(7, 0.5)]))
-    many = MapReport(100, 100, 700, 1, [(failure, True)], Effort.of([(7, 0.5)] * 100))
+    few = MapReport(1, 1, 7, 1, 0, [(failure, True)], Effort.of([(7, 0.5)]))
+    many = MapReport(100, 100, 700, 1, 1, [(failure, True)], Effort.of([(7, 0.5)] * 100))
     for report in (few, many):
         back = MapReport.from_json(json.loads(json.dumps(report.to_json())))
         assert back == report

@@ -116,7 +116,7 @@ def test_parts_and_the_whole() -> None:
 
     assert world.known() == [0, 1, 2]
     assert [(each.done, each.done_bytes, each.stopped_at) for each in reports] == [(0, 10, 1), (0, 10, 2), (0, 5, 3)]
-    assert world.run(world.whole) == MapReport(stopped_at=1, done=1, done_bytes=0)
+    assert world.run(world.whole) == MapReport(stopped_at=1, done=1, done_bytes=0, gathered=1)
     assert world.result() == ALL
     assert world.known() == []
     assert world.server.names(world.layout.parts) == []
