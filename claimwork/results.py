@@ -261,14 +261,15 @@ def _complete(fs: Fs, layout: Layout, job: Job, places: Places, via: str) -> Out
         publish(fs, places.settled, places.result, layout.out)
         _withdraw_report(fs, places)
         return adopt(fs, places.result)
-    shown = publish(fs, places.settled, places.quarantine, layout.out)
+    # by a name of mine that goes: a request that was given up, and comes when a later result has withdrawn the report, fails
+    publish(fs, places.settled, via, layout.out)
+    shown = publish(fs, via, places.quarantine, layout.out)
     if not shown and places.retried:  # the report of an earlier generation stands there
-        publish(fs, places.settled, via, layout.out)
         fs.rename(via, places.quarantine)
-        try:
-            fs.unlink(via)  # a rename between two names of one file leaves both
-        except FileNotFoundError:
-            pass
+    try:
+        fs.unlink(via)  # also after a rename: one between two names of one file leaves both
+    except FileNotFoundError:
+        pass
     return Outcome(False, reason=report[-1].error)
 
 

@@ -25,7 +25,7 @@ from claimwork.results import (
     settled,
     write_done,
 )
-from claimwork.testing import Died, FaultyFs, PausingFs
+from claimwork.testing import Died, FaultyFs, HookedFs, PausingFs
 
 ME, PEER = f"{1:032x}", f"{2:032x}"
 JOB = Job("job", "wordcount")
@@ -217,6 +217,23 @@ def test_a_settled_quarantine_stands(mount: tuple[Fs, str], layout: Layout) -> N
     assert settle(fs, layout, JOB, places, stage.put(b"1")) == (False, outcome)
     assert settled(fs, layout, JOB, places, stage.path()) == outcome
     assert outcomes_on_disk(fs, places) == [False, True]
+
+
+def test_a_request_to_show_a_report_that_comes_late_fails(mount: tuple[Fs, str], layout: Layout) -> None:
+    """It was given up with an error. By then a later generation may have a result, and have withdrawn the report."""
+    fs, stage = mount[0], stage_of(mount[0], layout)
+    places = Places.of(layout, JOB, 0, 0, EACH)
+    sent: list[tuple[str, str]] = []
+    watched = HookedFs(fs)
+    watched.before = lambda op, args: sent.append(args) if op == "link" else None  # type: ignore[method-assign]
+    settle(watched, layout, JOB, places, stage.put(report_of(FAILURE)))
+    fs.unlink(places.quarantine)
+
+    late = [(source, target) for source, target in sent if target == places.quarantine]
+    assert late
+    for source, target in late:
+        with pytest.raises(FileNotFoundError):
+            fs.link(source, target)
 
 
 def test_a_report_of_another_job_is_a_result(mount: tuple[Fs, str], layout: Layout) -> None:
