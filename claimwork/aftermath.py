@@ -12,7 +12,7 @@ from itertools import pairwise
 from . import policy, records
 from .attempts import note, noted
 from .blame import Blame
-from .claims import Claims
+from .claims import Claims, is_control
 from .clock import Clock
 from .coverage import Coverage
 from .effort import Effort
@@ -128,7 +128,7 @@ class Aftermath:
             self.blame.succeeded()  # to gather what others computed is no sign that a worker is sound
         if ticket.kind is Kind.PART and report.failures:
             [(failure, final)] = report.failures
-            self._part_failed(ticket, failure.error, final=final)
+            self.fail(ticket, failure.kind, failure.error, failure.detail, final=final)
             self.weigh(more_inputs=True)
             return
         shed = ticket.name in self.shedding
@@ -154,14 +154,10 @@ class Aftermath:
             self._died_loading(event)
             return
         self._deaths = 0
-        if ticket.kind is Kind.PART and index is not None:
-            self._part_failed(ticket, event.error, final=False)
-            self.weigh(more_inputs=True)
-            return
-        if ticket.kind in (Kind.PLAN, Kind.REDUCE):
+        if is_control(ticket):
             self._plan_or_reduce_crashed(event)
             return
-        if index is None or ticket.kind is Kind.PART:  # between two inputs: nobody in particular is to blame
+        if index is None:  # between two inputs: nobody in particular is to blame
             successors = [ticket.successor()] if self.is_stopping() else policy.after_loss(ticket)
             if len(successors) == 1:
                 self.claims.release(ticket, successors[0])
@@ -170,14 +166,16 @@ class Aftermath:
                 for part in successors:
                     self.claims.release(part, part.successor())
             return
-        parts = [
-            policy.part_of(ticket, lo, hi)
-            for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
-            if lo < hi
-        ]
-        self.claims.split(ticket, parts)
-        self.backlog += parts[1:]
-        self.fail(parts[0], event.kind, event.error, event.detail, final=False)
+        failed = ticket
+        if ticket.kind is not Kind.PART:
+            failed, *rest = [
+                policy.part_of(ticket, lo, hi)
+                for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
+                if lo < hi
+            ]
+            self.claims.split(ticket, [failed, *rest])
+            self.backlog += rest
+        self.fail(failed, event.kind, event.error, event.detail, final=False)
         self.weigh(more_inputs=True)
 
     def _died_loading(self, event: Crashed) -> None:
@@ -191,26 +189,11 @@ class Aftermath:
                 "No input was charged for it"
             )
 
-    def give_part_up(self, ticket: Ticket, error: str) -> None:
+    def _give_part_up(self, ticket: Ticket, error: str) -> None:
         """Say that a part that I hold has no value, so that whoever gathers waits no more and computes it, and is charged."""
         publish_part(self.fs, self.layout, self.stage, ticket.segment, ticket.lo, Part(error=error))
         self.claims.drop(ticket)
         self.story.part_given_up(ticket, error)
-
-    def _part_failed(self, ticket: Ticket, error: str, *, final: bool) -> None:
-        """Give it up, unless I may be to blame and a control can tell: a broken worker would fail all parts in no time."""
-        if final:
-            self.give_part_up(ticket, error)
-        elif self.is_stopping():
-            self.claims.release(ticket, ticket.successor())
-        elif self.blame.failed(ticket.segment, 0):
-            self.give_part_up(ticket, error)
-        else:
-            self._held.append(_Held(ticket, "exception", error, ""))
-            if not (self._control_runs or self._find_control()):
-                self._held.pop()
-                self._looked_at = len(self._held)
-                self.give_part_up(ticket, error)
 
     @property
     def holds_parts(self) -> bool:
@@ -218,21 +201,29 @@ class Aftermath:
         return any(each.ticket.kind is Kind.PART for each in self._held)
 
     def fail(self, ticket: Ticket, kind: str, error: str, detail: str, *, final: bool) -> None:
-        """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again."""
+        """One attempt of a one-input ticket that I hold failed. *final*: whoever ran it, it would fail again.
+
+        A part is held only if a control can tell whom to blame: a broken worker would fail all parts in no time.
+        """
+        failed = _Held(ticket, kind, error, detail)
         if final:
-            self._charge(_Held(ticket, kind, error, detail), final=True)
+            self._charge(failed, final=True)
         elif self.is_stopping():  # systemd and Slurm signal what a task has started, too
             self.claims.release(ticket, ticket.successor())
-        elif self.blame.failed(ticket.segment, ticket.lo):
-            self._charge(_Held(ticket, kind, error, detail), final=False)
+        elif self.blame.failed(ticket.segment, ticket.first_input):
+            self._charge(failed, final=False)
         else:
-            self._held.append(_Held(ticket, kind, error, detail))
+            self._held.append(failed)
+            if ticket.kind is Kind.PART and not (self._control_runs or self._find_control()):
+                self._held.pop()
+                self._looked_at = len(self._held)
+                self._charge(failed, final=False)
 
     def _charge(self, failed: _Held, *, final: bool) -> None:
         """Back to ready after a back-off with attempt + 1, or into quarantine."""
         ticket = failed.ticket
         if ticket.kind is Kind.PART:
-            self.give_part_up(ticket, failed.error)
+            self._give_part_up(ticket, failed.error)
             return
         inputs = self._log.segment(ticket.segment).inputs
         if ticket.lo >= len(inputs):
@@ -378,8 +369,7 @@ class Aftermath:
 
     def _worker_fault(self) -> WorkerFault:
         last = self._held[-1]
-        inputs = self._log.segment(last.ticket.segment).inputs
-        path = inputs[0 if last.ticket.kind is Kind.PART else last.ticket.lo].path
+        path = self._log.segment(last.ticket.segment).inputs[last.ticket.first_input].path
         why = (
             "inputs that succeeded elsewhere fail here as well"
             if self.blame.controls

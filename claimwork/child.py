@@ -48,7 +48,8 @@ class MapReport:
     """How a range went. Inputs from ``stopped_at`` on were not begun; ``failures`` have no outcome yet.
 
     ``done_bytes`` and ``effort`` are of inputs that came to a result here, and of parts that were computed here: who gathers
-    parts does not tell of them once more. ``gathered`` inputs came from parts that others had computed, all of them. ``ran`` has paths, bytes and seconds of those inputs, if that was asked for.
+    parts does not tell of them once more. ``gathered`` inputs came from parts that others had computed, all of them. ``ran`` has
+    paths, bytes and seconds of those inputs, if that was asked for.
     """
 
     stopped_at: int
@@ -172,7 +173,7 @@ class Mapper:
                 continue
             ran.append((item.computed_bytes, item.took_s))
             report.done_bytes -= each.size_bytes - item.computed_bytes
-            report.gathered += item.computed_bytes < each.size_bytes and not item.computed_bytes
+            report.gathered += each.size_bytes > 0 and not item.computed_bytes
             if self._verbose:
                 report.ran.append((each.path, each.size_bytes, item.ran.took_s))
             now = self._clock.monotonic()
@@ -207,9 +208,9 @@ class Mapper:
         if nth >= policy.part_count(each.size_bytes, self._job.split_bytes) or self._is_done(ticket.segment):
             return report  # somebody made it up, or it is needed no more
         started = self._clock.monotonic()
-        part, failure = self._part(ticket, each, nth)
-        if failure is not None:
-            report.failures.append((failure, failure.kind == "gave_up"))
+        part = self._part(ticket, each, nth)
+        if isinstance(part, Failure):
+            report.failures.append((part, part.kind == "gave_up"))
         else:
             self._splitter.publish(ticket.segment, nth, part)
             start, stop = self._splitter.bounds(each, nth)
@@ -219,8 +220,8 @@ class Mapper:
             remove_parts(self._fs, self._layout, ticket.segment)
         return report
 
-    def _part(self, ticket: Ticket, each: Input, nth: int) -> tuple[Part, Failure | None]:
-        """Compute part *nth* of an input; a value, or an error and the failure that it is."""
+    def _part(self, ticket: Ticket, each: Input, nth: int) -> Part | Failure:
+        """Compute part *nth* of an input."""
         self._progress.begin(nth)
         began_at = self._clock.time()
         try:
@@ -228,12 +229,11 @@ class Mapper:
         except WorkerFault:
             raise
         except Exception as error:
-            failure = self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
-            return Part(error=failure.error, began_at=began_at), failure
+            return self._failure(ticket, 0, each, f"{self._input_dir}/{each.path}", error)
         finally:
             self._progress.end()
         self._saw_input = True
-        return part, None
+        return part
 
     def _is_done(self, segment: int) -> bool:
         return bool(done_ranges(self._fs, self._layout, segment))
@@ -241,11 +241,13 @@ class Mapper:
     def _try(self, ticket: Ticket) -> MapReport:
         segment, index = self._segment(ticket.segment), ticket.lo
         report = MapReport(stopped_at=ticket.hi)
-        each = segment.inputs[0 if ticket.kind is Kind.PART else index]
+        each = segment.inputs[ticket.first_input]
         if self._splitter.splits(each):  # all of it could take hours, and would leave parts behind
-            _, failure = self._part(ticket, each, ticket.lo)  # alone in its segment: as an input it is 0
-            report.failures += [] if failure is None else [(failure, False)]
-            report.done = int(failure is None)
+            part = self._part(ticket, each, ticket.lo)  # alone in its segment: as an input it is 0
+            if isinstance(part, Failure):
+                report.failures.append((part, False))
+            else:
+                report.done = 1
             return report
         self._progress.begin(index)
         places = Places.of(self._layout, self._job, ticket.segment, index, each)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from . import policy
 from .child import MapReport
 from .child_process import CONTROL, LOST, NEVER, SharedProgress, child_main
+from .claims import is_control
 from .clock import Clock
 from .errors import ClaimworkError, Fenced, UsageError, WorkerFault
 from .finalizer import ReduceReport
@@ -314,7 +315,7 @@ class ProcessExecutor:
         events = []
         now = self._clock.monotonic()
         for number, slot in enumerate(self._slots):
-            if slot.ticket is None or slot.ticket.kind in (Kind.PLAN, Kind.REDUCE) or slot.shared.index < 0:
+            if slot.ticket is None or is_control(slot.ticket) or slot.shared.index < 0:
                 continue
             if now - slot.shared.begun_at > self._job.timeout_s:
                 event = self._crashed(number, "timeout", f"it took longer than {self._job.timeout_s:g} s")

@@ -75,6 +75,11 @@ class Ticket:
         return self.hi - self.lo
 
     @property
+    def first_input(self) -> int:
+        """Index of the first input that it stands for; the one of a part is alone in its segment."""
+        return 0 if self.kind is Kind.PART else self.lo
+
+    @property
     def gathers(self) -> bool:
         """Whether the parts of its input have tickets of their own: it weighs nothing, for it is run after them."""
         return self.kind is Kind.MAP and not self.weight and self.size_bytes > 0

@@ -52,8 +52,8 @@ def are_known(fs: Fs, layout: Layout, job: Job, ticket: Ticket) -> bool:
 def publish_part(fs: Fs, layout: Layout, stage: Stage, segment: int, nth: int, part: Part) -> None:
     """Tell what became of a part; of two values the first stands, and a value stands above an error.
 
-    Raises Fenced and OSError as `publish` does. Nothing is flushed that a network mount does not flush anyway: of a record whose bytes a power loss took, `read_part` says
-    that there is none.
+    Raises Fenced and OSError as `publish` does. Nothing is flushed that a network mount does not flush anyway: of a record whose
+    bytes a power loss took, `read_part` says that there is none.
     """
     staged = stage.put(records.encode_part(part))
     publish(fs, staged, layout.part(segment, nth, failed=bool(part.error)), layout.out)

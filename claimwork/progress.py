@@ -93,9 +93,8 @@ class ProgressReader:
         ready = self._ready()  # before what is held: of a claim in between, one of the two listings shows the ticket
         held = self._held()
         open_ranges: dict[int, list[tuple[int, int]]] = {}
-        open_parts: dict[
-            int, dict[int, int]
-        ] = {}  # bytes, by segment and part: of a claim in between, both listings tell
+        # bytes, by segment and part: of a claim in between, both listings tell
+        open_parts: dict[int, dict[int, int]] = {}
         for ticket in [*ready, *(each for tickets in held.values() for each in tickets)]:
             if ticket.kind is Kind.MAP:
                 open_ranges.setdefault(ticket.segment, []).append((ticket.lo, ticket.hi))

@@ -18,7 +18,7 @@ from . import policy
 from .aftermath import Aftermath, Tally
 from .attempts import noted
 from .blame import Blame
-from .claims import Claims, idle_wait_s
+from .claims import Claims, idle_wait_s, is_control
 from .clock import Clock
 from .coverage import Coverage, JobState
 from .effort import Pace
@@ -330,9 +330,7 @@ class Worker:
             self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
-            elif ticket.kind is Kind.PART and policy.is_lost_for_good(ticket, self._job.max_attempts):
-                self._aftermath.give_part_up(ticket, "each worker that ran it was lost")
-            elif ticket.kind is Kind.MAP and policy.is_lost_for_good(ticket, self._job.max_attempts):
+            elif not is_control(ticket) and policy.is_lost_for_good(ticket, self._job.max_attempts):
                 self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
                 self._executor.start(slot, ticket)
