@@ -197,15 +197,12 @@ class Pair:
         path = f"{self.root}/locked"
         lock = self.fs.try_lock(path) if self.first else None
         self._barrier()
-        refused = self.first
-        if not self.first:
-            second = self.fs.try_lock(path)
-            refused = second is None
-            if second is not None:
-                second.release()
-        refused = bool(self._agree(min, int(refused)))
-        if lock is not None:
-            lock.release()
+        second = None if self.first else self.fs.try_lock(path)
+        # None tells nothing by itself: where locks are of one mount only, neither gets one
+        refused = bool(self._agree(min, int((lock is not None) if self.first else (second is None))))
+        for each in (lock, second):
+            if each is not None:
+                each.release()
         words = (
             "an OS lock is seen by the other" if refused else "an OS lock is not seen by the other; none is relied on"
         )
