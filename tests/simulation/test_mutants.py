@@ -104,7 +104,7 @@ def lost_on_reclaim(patch: Patch) -> None:
     """The reaper throws away what the dead held, and nothing offers it again."""
     patch.setattr(ticket_store, "after_loss", lambda *_: [])
     patch.setattr(marker_store, "after_loss", lambda *_: [])
-    patch.setattr(Coverage, "missing_tickets", lambda _self, _claims, _nonce: [])
+    patch.setattr(Coverage, "missing_tickets", lambda *_: [])
 
 
 def never_reclaims(patch: Patch) -> None:
