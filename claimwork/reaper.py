@@ -167,7 +167,8 @@ class Reaper:
         self._sweep_all()  # of others too: the dead may have been a reaper that was about to
 
     def _sweep_all(self) -> None:
-        self._unswept = not all([self._sweep(worker) for worker in graves(self._fs, self._layout)])
+        swept = [self._sweep(worker) for worker in graves(self._fs, self._layout)]
+        self._unswept = not all(swept)
 
     def _sweep(self, worker: str) -> bool:
         """Steps 2 to 5 of the module's docstring; stops, to be called again, where a step does not succeed."""
