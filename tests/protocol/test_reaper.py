@@ -260,7 +260,9 @@ def test_a_grave_is_swept_with_the_reaper_that_died_over_it() -> None:
 
     assert network.server.names(network.layout.dead) == []
     assert network.live() == sorted(network.members)
-    assert any(op == "rmdir" and path == network.layout.work_of(f"{6:032x}") for each in calls.values() for op, path in each)
+    assert any(
+        op == "rmdir" and path == network.layout.work_of(f"{6:032x}") for each in calls.values() for op, path in each
+    )
 
 
 def test_a_grave_that_could_not_be_swept_is_swept_at_the_next_look() -> None:

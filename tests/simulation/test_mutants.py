@@ -213,7 +213,11 @@ MUTANTS = [
 # workers and inputs: a rare moment needs many short schedules
 SHAPES = {summary_not_shown.__name__: (1, 1), begins_although_buried.__name__: (2, 1)}
 # and nothing but the fault that it needs
-ONLY = {begins_although_buried.__name__: Profile(again=0.04, faults=12, operators=2, stale_s=16.0, patience_s=20.0, job_exists=True)}
+ONLY = {
+    begins_although_buried.__name__: Profile(
+        again=0.04, faults=12, operators=2, stale_s=16.0, patience_s=20.0, job_exists=True
+    )
+}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
