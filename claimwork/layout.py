@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .names import Ticket, number_name, part_name
+from .names import Ticket, backup_name, number_name, part_name
 
 
 class Layout:
@@ -32,6 +32,7 @@ class Layout:
         self.summaries = f"{self.home}/summary"
         self.showing = f"{self.home}/showing"
         self.parts = f"{self.home}/parts"
+        self.backups = f"{self.home}/backups"
 
     def directories(self) -> list[str]:
         """Every directory that a job starts with, parents first."""
@@ -53,6 +54,7 @@ class Layout:
             self.stage,
             self.summaries,
             self.showing,
+            self.backups,
         ]
 
     def segment(self, number: int) -> str:
@@ -114,6 +116,10 @@ class Layout:
     def part(self, segment: int, nth: int, *, failed: bool = False) -> str:
         """The record of part *nth*."""
         return f"{self.parts_of(segment)}/{part_name(nth, failed=failed)}"
+
+    def backup(self, segment: int, index: int) -> str:
+        """The right to run a copy of an input."""
+        return f"{self.backups}/{backup_name(segment, index)}"
 
     def summary(self, entry: int) -> str:
         """Summary record of the generation that log entry *entry* closes."""
