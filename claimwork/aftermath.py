@@ -99,7 +99,7 @@ class Aftermath:
             return
         match event:
             case Faulted():
-                self._faulted(event)
+                self.faulted(event)
                 self.claims.release(ticket, ticket.successor())
             case Crashed():
                 self._crashed(event)
@@ -168,15 +168,21 @@ class Aftermath:
             return
         failed = ticket
         if ticket.kind is not Kind.PART:
-            failed, *rest = [
-                policy.part_of(ticket, lo, hi)
-                for lo, hi in ((index, index + 1), (ticket.lo, index), (index + 1, ticket.hi))
-                if lo < hi
-            ]
+            failed, rest = policy.part_of(ticket, index, index + 1), _neighbours(ticket, index)
             self.claims.split(ticket, [failed, *rest])
             self.backlog += rest
         self.fail(failed, event.kind, event.error, event.detail, final=False)
         self.weigh(more_inputs=True)
+
+    def overtaken(self, ticket: Ticket, index: int) -> None:
+        """An input of a ticket that I hold was ended here since it is done elsewhere; its neighbours run again, uncharged."""
+        self.shedding.discard(ticket.name)
+        rest = _neighbours(ticket, index)
+        if rest:
+            self.claims.split(ticket, rest)
+            self.backlog += rest
+        else:
+            self.claims.drop(ticket)
 
     def _died_loading(self, event: Crashed) -> None:
         """No input had begun, so none is charged; a worker whose children die in a row as they load the task stops."""
@@ -306,7 +312,8 @@ class Aftermath:
         self.claims.release(ticket, again)
         self.story.failed(ticket, event.error, again.delay_ms / 1000)
 
-    def _faulted(self, event: Faulted) -> None:
+    def faulted(self, event: Faulted) -> None:
+        """A fault of the worker, its mount or its task. Raises Fenced."""
         if isinstance(event.error, Fenced):
             raise event.error
         self.fault = self.fault or event.error
@@ -354,7 +361,7 @@ class Aftermath:
         self._control, self._control_runs, self._looked_at = None, False, 0
         match event:
             case Faulted():
-                self._faulted(event)
+                self.faulted(event)
                 return
             case Crashed():
                 self.blame.control_failed(control.segment, control.lo)
@@ -379,6 +386,11 @@ class Aftermath:
             f"{why}, last {path!r} with {last.error}: is the image whole, and all mounted that the task needs? "
             "The inputs are not charged for it; with --fault-after 0 they would be"
         )
+
+
+def _neighbours(ticket: Ticket, index: int) -> list[Ticket]:
+    """A ticket without one of its inputs."""
+    return [policy.part_of(ticket, lo, hi) for lo, hi in ((ticket.lo, index), (index + 1, ticket.hi)) if lo < hi]
 
 
 def _pieces(ticket: Ticket, start: int, *, shed: bool) -> list[Ticket]:

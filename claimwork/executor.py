@@ -110,6 +110,9 @@ class Executor(Protocol):
     def poll(self, timeout_s: float) -> list[Event]:
         """What happened, waiting up to *timeout_s* for it. Also ends inputs that exceed the job's timeout."""
 
+    def end(self, slot: int) -> None:
+        """End what a slot is at, and remove what it staged; nothing is reported of it."""
+
     def kill(self) -> list[Ticket]:
         """End all children at once and remove what they staged; the tickets they were at."""
 
@@ -222,14 +225,17 @@ class ProcessExecutor:
         events += self._end_overdue()
         return events
 
+    def end(self, slot: int) -> None:
+        self._slots[slot].shared.stop = LOST
+        self._end(slot)
+        self._slots[slot].ticket = None
+
     def kill(self) -> list[Ticket]:
         tickets = []
         for number, slot in enumerate(self._slots):
             if slot.ticket is not None:
                 tickets.append(slot.ticket)
-            slot.shared.stop = LOST
-            self._end(number)
-            slot.ticket = None
+            self.end(number)
         signal.set_wakeup_fd(-1)
         for fd in (self._wakeup, self._wakeup_end):
             try:

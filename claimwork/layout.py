@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .names import Ticket, number_name, part_name
+from .names import Ticket, backup_name, number_name, part_name
 
 
 class Layout:
@@ -30,7 +30,9 @@ class Layout:
         self.settled = f"{self.home}/settled"
         self.stage = f"{self.home}/stage"
         self.summaries = f"{self.home}/summary"
+        self.showing = f"{self.home}/showing"
         self.parts = f"{self.home}/parts"
+        self.backups = f"{self.home}/backups"
 
     def directories(self) -> list[str]:
         """Every directory that a job starts with, parents first."""
@@ -51,6 +53,8 @@ class Layout:
             self.settled,
             self.stage,
             self.summaries,
+            self.showing,
+            self.backups,
         ]
 
     def segment(self, number: int) -> str:
@@ -113,6 +117,14 @@ class Layout:
         """The record of part *nth*."""
         return f"{self.parts_of(segment)}/{part_name(nth, failed=failed)}"
 
+    def backup(self, segment: int, index: int) -> str:
+        """The right to run a copy of an input."""
+        return f"{self.backups}/{backup_name(segment, index)}"
+
     def summary(self, entry: int) -> str:
         """Summary record of the generation that log entry *entry* closes."""
         return f"{self.summaries}/{number_name(entry)}"
+
+    def showing_of(self, entry: int) -> str:
+        """Directory of copies of that summary on their way to summary.json."""
+        return f"{self.showing}/{number_name(entry)}"

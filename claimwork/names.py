@@ -188,6 +188,30 @@ def parse_part_name(name: str) -> tuple[int, bool] | None:
     return None if nth is None else (nth, name.endswith(_FAILED))
 
 
+def backup_name(segment: int, index: int) -> str:
+    """Name of the right to run a copy of an input."""
+    return f"{number_name(segment)}.{index}"
+
+
+def parse_backup(name: str) -> tuple[int, int] | None:
+    """Inverse of `backup_name`: segment and index; None for anything else."""
+    place = parse_place(name.replace(".", ":", 1))
+    return place if place is not None and backup_name(*place) == name else None
+
+
+def place_name(segment: int, index: int) -> str:
+    """An input as beats tell of it."""
+    return f"{segment}:{index}"
+
+
+def parse_place(what: str) -> tuple[int, int] | None:
+    """Segment and index of what a beat says that a slot is at; None for a plan, a reduction, or nonsense."""
+    segment, colon, index = what.partition(":")
+    if not colon or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (segment, index)):
+        return None
+    return int(segment), int(index)
+
+
 def range_name(lo: int, hi: int) -> str:
     """Name of a done record."""
     return f"{lo}-{hi}"

@@ -148,6 +148,13 @@ job_options = _together(
         "result each. For wordcount and tasks that declare a merge.",
     ),
     option(
+        "--backups/--no-backups",
+        env="BACKUPS",
+        default=True,
+        help="An idle worker may run a copy of an input that lasts twice as long as expected elsewhere; the first result stands. "
+        "Off for tasks that declare side effects.",
+    ),
+    option(
         "--max-attempts",
         env="MAX_ATTEMPTS",
         type=click.IntRange(1, 1000),

@@ -48,6 +48,10 @@ SHED_AFTER_S = 5.0  # a ticket that runs longer gives its unfinished rest back, 
 PLENTY = 4  # tickets for each worker: while so many wait the rest goes back whole, and nobody lists thousands of pieces
 PUBLISH_GROUP_S = 0.5  # staged results wait so long for company before one flush publishes them
 PUBLISH_GROUP = 1024
+BACKUP_SHARE = 0.1  # of the workers may run copies of what others hold
+BACKUP_LATE = 2.0  # an input that runs so many times as long as its size says is expected to go on for as long again
+BACKUP_CHECK_LOCAL_S = 1.0  # how often it is looked whether a copy, or what it is a copy of, has been overtaken
+BACKUP_CHECK_NETWORK_S = 5.0
 PARTS_MAX = 10_000  # of one input: each is a ticket and a file, and who gathers reads it (some 3 ms on a network mount)
 
 # -- attempts ---------------------------------------------------------------------------------------------------------
@@ -123,6 +127,16 @@ def part_bounds(nth: int, size_bytes: int, split_bytes: int) -> tuple[int, int]:
     """The bytes of part *nth*, from and to (exclusive)."""
     step = part_bytes(size_bytes, split_bytes)
     return nth * step, min((nth + 1) * step, size_bytes)
+
+
+def is_late(for_s: float, expected_s: float) -> bool:
+    """Whether an input that has run for so long is worth a copy: one that takes what it should would overtake it."""
+    return for_s >= BACKUP_LATE * expected_s
+
+
+def backups_allowed(workers: int) -> int:
+    """How many of so many workers may run copies at a time."""
+    return max(1, int(BACKUP_SHARE * workers))
 
 
 def weight_class(size_bytes: int) -> int:

@@ -77,6 +77,7 @@ class Job:
     max_quarantined: int | None = None
     folds_names: bool = False
     split_bytes: int | None = None
+    backups: bool = True
     created_at: float = 0.0
     created_by: str = ""
 
@@ -378,6 +379,7 @@ def _job(body: Mapping[str, Any]) -> Job:
         max_quarantined=None if body.get("max_quarantined") is None else _int(body, "max_quarantined"),
         folds_names=bool(body.get("folds_names", False)),
         split_bytes=None if body.get("split_bytes") is None else max(1, _int(body, "split_bytes")),
+        backups=bool(body.get("backups", False)),
         created_at=_number(body, "created_at"),
         created_by=_text(body, "created_by"),
     )

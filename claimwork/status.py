@@ -21,7 +21,7 @@ from .fs import Fs
 from .heartbeat import graves, live_workers
 from .job import require_job
 from .layout import Layout
-from .names import Kind, is_worker
+from .names import Kind, is_worker, parse_place
 from .plan_log import PlanLog
 from .policy import piece_bytes
 from .progress import Open, ProgressReader
@@ -223,7 +223,7 @@ class StatusReader:
         )
 
     def _current(self, what: str, since: float, median_s: float | None) -> Current:
-        place = _place(what)
+        place = parse_place(what)
         each = None if place is None else self._progress.input_at(*place)
         medians = round(since / median_s, 1) if median_s and place is not None else None
         return Current(what, None if each is None else each.path, since, medians)
@@ -233,7 +233,7 @@ class StatusReader:
         for record in beats:
             tickets = counted.held.get(record.worker, [])
             for what, since in record.current:
-                place = _place(what)
+                place = parse_place(what)
                 if place is None:
                     continue
                 number, index = place
@@ -244,11 +244,3 @@ class StatusReader:
                 size = None if each is None else piece_bytes(each.size_bytes, job.split_bytes)
                 found.append(InHand(since, size, behind, behind_bytes))
         return found
-
-
-def _place(what: str) -> tuple[int, int] | None:
-    """Segment and index of what a beat says that a slot is at; None for a plan, a reduction, or nonsense."""
-    segment, colon, index = what.partition(":")
-    if not colon or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (segment, index)):
-        return None
-    return int(segment), int(index)

@@ -94,6 +94,25 @@ class Story:
         words = f"part {part.lo} of a large input is left to whoever gathers its parts: {error}"
         self._tell(News.PART_GIVEN_UP, words, part=part.lo, error=error, **_of(part))
 
+    def copying(self, copy: Ticket, path: str, for_s: float) -> None:
+        """Another worker is at an input for *for_s* seconds by now."""
+        words = f"running a copy of {path!r}, which lasts elsewhere for {duration(for_s)} by now"
+        self._tell(News.COPYING, words, input=path, seconds=round(for_s, 1), **_of(copy))
+
+    def copied(self, copy: Ticket, path: str) -> None:
+        """The copy was first."""
+        self._tell(News.COPIED, f"the copy of {path!r} brought its result", input=path, **_of(copy))
+
+    def copy_failed(self, copy: Ticket, path: str, error: str) -> None:
+        """Which is charged to nobody."""
+        self._tell(
+            News.COPY_FAILED, f"the copy of {path!r} failed, uncharged: {error}", input=path, error=error, **_of(copy)
+        )
+
+    def overtaken(self, ticket: Ticket, path: str) -> None:
+        """The copy, or what it was a copy of, was first."""
+        self._tell(News.OVERTAKEN, f"{path!r} is done elsewhere and ended here", input=path, **_of(ticket))
+
     def doubted(self, control: Ticket) -> None:
         """An input that succeeded elsewhere is run, to learn whose fault the failures are."""
         words = "inputs fail here: one that succeeded elsewhere is run once more, and its result thrown away"

@@ -109,10 +109,14 @@ class Results(Protocol):
 
 
 class Task:
-    """A function with a reducer, and perhaps a merge; calling it calls the function."""
+    """A function with a reducer, and perhaps a merge; calling it calls the function.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    ``side_effects``: it does more than return a value, so no copy of it is run while another worker is at the same input.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, side_effects: bool = False) -> None:
         self.function = function
+        self.side_effects = side_effects
         self.reduce: Callable[[Results], Any] = count_results
         self.merged: Callable[[Iterator[Any]], Any] | None = None
         self.__name__ = getattr(function, "__name__", "task")
@@ -139,10 +143,13 @@ class Task:
 @overload
 def task(function: Callable[..., Any]) -> Task: ...
 @overload
-def task() -> Callable[[Callable[..., Any]], Task]: ...
-def task(function: Callable[..., Any] | None = None) -> Task | Callable[[Callable[..., Any]], Task]:
-    """Make a function of one path a task."""
-    return Task if function is None else Task(function)
+def task(*, side_effects: bool = False) -> Callable[[Callable[..., Any]], Task]: ...
+def task(
+    function: Callable[..., Any] | None = None, *, side_effects: bool = False
+) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a function of one path a task. *side_effects*: see `Task`."""
+    made = partial(Task, side_effects=side_effects)
+    return made if function is None else made(function)
 
 
 def count_results(results: Results) -> dict[str, int]:

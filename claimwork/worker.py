@@ -17,19 +17,20 @@ from random import Random
 from . import policy
 from .aftermath import Aftermath, Tally
 from .attempts import noted
+from .backups import Backups
 from .blame import Blame
 from .claims import Claims, idle_wait_s, is_control
 from .clock import Clock
 from .coverage import Coverage, JobState
 from .effort import Pace
 from .errors import ClaimworkError, Exit, Fenced, mount_fault
-from .executor import Executor, signal_name
+from .executor import Event, Executor, Faulted, signal_name
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
 from .heartbeat import Heartbeat
 from .job import FIRST_PLAN
 from .layout import Layout
-from .names import Kind, Ticket, plan_ticket, reduce_ticket
+from .names import Kind, Ticket, place_name, plan_ticket, reduce_ticket
 from .news import Tell, silent
 from .parts import are_known
 from .plan_log import PlanLog
@@ -184,6 +185,9 @@ class Worker:
             self.story,
             lambda: bool(context.stop.times),
         )
+        self._backups = Backups(
+            self._fs, self._layout, self._job, self._log, self._stage, self._clock, context.rng, self._me, self.story
+        )
         self._backlog = self._aftermath.backlog
         self._shedding = self._aftermath.shedding
         self._beats = 0
@@ -235,7 +239,10 @@ class Worker:
         self._tend()
         for event in self._executor.poll(self._wait_s()):
             self._look_now()
-            self._aftermath.of(event)
+            if self._backups.is_copy(event.ticket):
+                self._copy_ended(event)
+            else:
+                self._aftermath.of(event)
         if self._context.stop.times or self._aftermath.fault is not None:
             return self._drain()
         if self._clock.monotonic() < self._look_at and not self._backlog:
@@ -264,6 +271,11 @@ class Worker:
                 self._claims.forget_listing()
                 self._look_now()
         self._look_at_tickets()
+        for slot, at in self._backups.overtaken(self._executor.running(), self._claims.mine):
+            self._executor.end(slot)
+            if at.ticket.name in self._claims.mine and at.index is not None:
+                self._aftermath.overtaken(at.ticket, at.index)
+            self._look_now()
 
     def _wait_s(self) -> float:
         waits = [self._heartbeat.due_in(), self._reaper.due_in()]
@@ -394,7 +406,24 @@ class Worker:
             return False
         if looks:
             self._offer_missing(state)
+        if (
+            Kind.MAP in self._setup.kinds
+            and state.close is not None
+            and not state.covered
+            and not self._claims.maps_wait
+        ):
+            copy = self._backups.next(self._reaper.peers, self._tally.effort)
+            if copy is not None:
+                self._executor.start(self._executor.free()[0], copy)
         return True
+
+    def _copy_ended(self, event: Event) -> None:
+        done, done_bytes, effort = self._backups.ended(event)
+        self._tally.done += done
+        self._tally.done_bytes += done_bytes
+        self._tally.effort += effort
+        if isinstance(event, Faulted):
+            self._aftermath.faulted(event)
 
     def _is_out_of_work(self, state: JobState) -> bool:
         """Whether a worker of only some kinds has nothing more to wait for."""
@@ -516,7 +545,7 @@ def _place(ticket: Ticket, index: int | None) -> str:
     """Which input a child is at, as beats tell it; of parts, the one that all are parts of."""
     if index is None:
         return ticket.kind.name.lower()
-    return f"{ticket.segment}:{0 if ticket.kind is Kind.PART else index}"
+    return place_name(ticket.segment, 0 if ticket.kind is Kind.PART else index)
 
 
 def boot_id() -> str:

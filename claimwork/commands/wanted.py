@@ -60,6 +60,7 @@ def wanted_job(mount: Mount, options: dict[str, Any]) -> Job:
         backoff_s=options["backoff"],
         patience_s=options["patience"],
         split_bytes=options["split"],
+        backups=options["backups"],
         max_quarantined=0 if options["fail_fast"] else options["max_quarantined"],
         created_at=time.time(),
         created_by=f"claimwork {__version__} on {os.uname().nodename}",

@@ -26,6 +26,7 @@ from .ending import Since, finish, give_up
 from .wanted import names_a_task, wanted_job
 
 _PROGRESS_EVERY_S = 0.25
+_SIDE_EFFECTS = 64  # the code with which the child that imports a task says that it has some
 
 
 def run(
@@ -143,21 +144,26 @@ def _open(out: str, input_dir: str | None, options: dict[str, Any]) -> tuple[Mou
     existing = mount.job()
     if existing is None:
         if not wanted.command and wanted.task != "wordcount":
-            _check_import(wanted.task, splits=wanted.split_bytes is not None)
+            pure = not _has_side_effects(wanted.task, splits=wanted.split_bytes is not None)
+            wanted = replace(wanted, backups=wanted.backups and pure)
         wanted = replace(wanted, folds_names=mount.folds_names())
     return mount, mount.open_or_create(wanted, explicit_task=names_a_task(options)), existing is not None
 
 
-def _check_import(task: str, *, splits: bool) -> None:
-    """Raise UsageError before a job is created whose task cannot be run. In a child: user code stays out of here."""
-    code = f"import sys; from claimwork.tasks import load_task; load_task(sys.argv[1], splits={splits})"
+def _has_side_effects(task: str, *, splits: bool) -> bool:
+    """What a task declares. Raises UsageError before a job is created whose task cannot be run. In a child: user code stays
+    out of here.
+    """
+    code = f"import sys; from claimwork.tasks import load_task; found = load_task(sys.argv[1], splits={splits}); "
+    code += f"sys.exit({_SIDE_EFFECTS} if found.side_effects else 0)"
     done = subprocess.run(
         [sys.executable, "-c", code, task], capture_output=True, text=True, errors="replace", check=False
     )
-    if done.returncode:
+    if done.returncode not in (0, _SIDE_EFFECTS):
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
         last = lines[-1] if lines else f"the import ended with {done.returncode}"
         raise UsageError(last.removeprefix("claimwork.errors.UsageError: "))
+    return done.returncode == _SIDE_EFFECTS
 
 
 def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -> None:

@@ -125,6 +125,12 @@ class CrowdExecutor:
             self._parent.role = "idle"
         return events
 
+    def end(self, _slot: int) -> None:
+        assert self._child is not None
+        self._child.process.token += 1  # whatever it was to do, it never will
+        self._child = None
+        self._parent.role = "idle"
+
     def kill(self) -> list[Ticket]:
         assert not self.running()  # nobody is told to stop here
         return []

@@ -136,7 +136,10 @@ class World:
         if "begun" not in self.marks:
             self.mark("begun")
             self.on_begin(self)
-        if attempt.input == "last":
+        if attempt.input == "last" and attempt.number > 1:  # a copy, which is not to win
+            while True:
+                process.sleep(5.0)
+        elif attempt.input == "last":
             while self.settled < self.crowd.inputs - 1:
                 process.sleep(1.0)
             process.sleep(60.0)  # looks become rare

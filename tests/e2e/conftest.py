@@ -162,6 +162,32 @@ def descendants(pid: int) -> list[int]:
     return [each for child in map(int, children) for each in [child, *descendants(child)]]
 
 
+def stop(*pids: int) -> None:
+    """Let processes stand still; when this returns, they do."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(is_stopped(pid) for pid in pids), f"the stop of {pids}")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def wake(*pids: int) -> None:
+    """Let them go on, children first; one whose worker has ended it by then is fine."""
+    for pid in reversed(pids):
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+
+
+def all_of(worker: subprocess.Popen[str]) -> list[int]:
+    """A worker's process and its children."""
+    return [worker.pid, *descendants(worker.pid)]
+
+
 class Bench:
     """One IN and one OUT below a directory of their own, which is also where the program runs."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -13,39 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Bench, Ended, Ran, descendants, end, wait_until
+from tests.e2e.conftest import Bench, Ended, Ran, all_of, end, stop, wait_until, wake
 
 CLAIMS = pytest.mark.parametrize("claims", ["rename", "marker"])
 PATIENCE = ["--patience", "3"]  # T; the least that is allowed, 1 s, is little for a worker on a busy machine
 BEATS_IN_T = 5
 HOUR_S = 3600.0
 NAMES = ["held", *(f"{number:02d}" for number in range(8))]
-
-
-def stop(*pids: int) -> None:
-    """Let processes stand still; when this returns, they do."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(is_stopped(pid) for pid in pids), f"the stop of {pids}")
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process stands still."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def wake(*pids: int) -> None:
-    """Let them go on, children first; one whose worker has ended it by then is fine."""
-    for pid in reversed(pids):
-        try:
-            os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
-
-
-def all_of(worker: subprocess.Popen[str]) -> list[int]:
-    """A worker's process and its children."""
-    return [worker.pid, *descendants(worker.pid)]
 
 
 def told(bench: Bench, what: str) -> dict[int, int]:

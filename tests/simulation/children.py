@@ -151,17 +151,21 @@ class SimExecutor:
                 purge_stage(self._fs(), self._world.layout, self._worker, f"{event.slot}-")
         return events
 
+    def end(self, slot: int) -> None:
+        at = self._slots[slot]
+        process, at.process, at.ticket = at.process, None, None
+        self._inbox = [event for event in self._inbox if event.slot != slot]
+        at.progress.stop = LOST
+        if process is not None:
+            self._world.kill(process, late=self._world.rng.random() < 0.5)
+        purge_stage(self._fs(), self._world.layout, self._worker, f"{slot}-")
+
     def kill(self) -> list[Ticket]:
         tickets = []
         for number, slot in enumerate(self._slots):
             if slot.ticket is not None:
                 tickets.append(slot.ticket)
-                process, slot.process, slot.ticket = slot.process, None, None
-                self._inbox.clear()
-                slot.progress.stop = LOST
-                if process is not None:
-                    self._world.kill(process, late=self._world.rng.random() < 0.5)
-                purge_stage(self._fs(), self._world.layout, self._worker, f"{number}-")
+                self.end(number)
         return tickets
 
     def orphan(self) -> None:
@@ -207,5 +211,9 @@ class SimRunner:
         if name.startswith("kill"):
             self._world.kill(self._process)
             raise Died
+        if name.startswith("late") and attempt.number == 1:
+            self._world.sleep(100.0)  # long enough for somebody to run a copy of it
+            if self._world.rng.random() < 0.3:
+                raise ValueError(name)
         self._world.sleep(self._world.rng.choice([0.001, 0.01, 1.0]) if not name.startswith("slow") else 7.0)
         return [name, attempt.start, self._world.rng.getrandbits(32)]

@@ -73,6 +73,9 @@ class Inline:
             return []
         return [event_of(0, ticket, self._work.run(ticket))]
 
+    def end(self, slot: int) -> None:
+        self._ticket = None
+
     def kill(self) -> list[Ticket]:
         return []
 

@@ -87,6 +87,9 @@ class Patient:
         self._at = None
         return [self._end(at.ticket)]
 
+    def end(self, slot: int) -> None:
+        self._at = None
+
     def kill(self) -> list[Ticket]:
         return []
 
