@@ -134,7 +134,7 @@ class Aftermath:
         shed = ticket.name in self.shedding
         self.shedding.discard(ticket.name)
         failed = [policy.part_of(ticket, failure.index, failure.index + 1) for failure, _ in report.failures]
-        rest = _pieces(ticket, report.stopped_at, shed=shed)
+        rest = _pieces(ticket, report.stopped_at, shed=shed and not self.claims.many_wait())
         if not failed and not rest:
             self.claims.drop(ticket)
         elif not failed and len(rest) == 1:
@@ -394,7 +394,7 @@ def _neighbours(ticket: Ticket, index: int) -> list[Ticket]:
 
 
 def _pieces(ticket: Ticket, start: int, *, shed: bool) -> list[Ticket]:
-    """The unfinished rest of a ticket; in some pieces when it was stopped because it lasts."""
+    """The unfinished rest of a ticket; in some pieces when it was stopped because it lasts, and others lack work."""
     if start >= ticket.hi:
         return []
     count = min(32, (ticket.hi - start) // max(1, start - ticket.lo) + 1) if shed else 1

@@ -73,12 +73,14 @@ class Claims:
         self.store = store
         self.mine: dict[str, Ticket] = {}
         self.lost_races = 0
+        self.workers = 1  # that claim, as far as is known
         self.plans_wait = self.maps_wait = False  # as of the last look that found nothing to claim
         self._fs = fs
         self._layout = layout
         self._clock = clock
         self._rng = rng
         self._listed: list[Ticket] = []  # the heaviest last
+        self._taken = 0  # of these, by me
         self._doubt = True  # a fresh start lists its own directory once
         self._late_until = 0.0
         self._spread = 1
@@ -112,6 +114,11 @@ class Claims:
     def forget_listing(self) -> None:
         """List afresh before the next claim: something came back that may be heavier than what is left of the listing."""
         self._listed.clear()
+
+    def many_wait(self) -> bool:
+        """Whether a long listing of mine still has several tickets for each worker, had others taken as many of it as I have."""
+        left = len(self._listed) - self._taken * self.workers
+        return left >= max(policy.PLENTY * self.workers, policy.SHARD_TICKETS)
 
     def doubt(self) -> None:
         """List what I hold before the next claim: a claim that was answered with an error may have happened long after."""
@@ -152,6 +159,7 @@ class Claims:
         if won:
             self.mine[ticket.name] = ticket
             self._lost_in_row = 0
+            self._taken += 1
             return True
         self.lost_races += 1
         self._lost_in_row += 1
@@ -217,7 +225,7 @@ class Claims:
                 self._remove_empty(shard)
             due = [t for t in listed if self._is_due(t, now)]  # all are asked: a back-off begins when it is first seen
             if any(t.name not in self.mine and wanted(t) for t in due):
-                self._listed = sorted(listed, key=_weight)
+                self._listed, self._taken = sorted(listed, key=_weight), 0
                 return True
         self._listed = []
         return False

@@ -45,13 +45,17 @@ class Coverage:
         self._layout = layout
         self._log = log
         self._full: set[int] = set()
+        self._open = -1  # the segment last found not covered
 
     def state(self, *, thorough: bool = True) -> JobState:
         """Look at the log, the done records and the summaries.
 
         Not *thorough*: a summary is taken to say that all is done, and without one nothing is: a crowd that waits for the end
-        does not list each segment for each of its workers.
+        does not list each segment for each of its workers, nor the log, whatever has been planned since.
         """
+        known = None if thorough else self._log.last_known()
+        if known is not None and not self.is_reduced(known[0]):
+            return JobState(known, planning=False, covered=False, reduced=False)
         closes, ended = self._log.closes()
         if not closes:
             return JobState(None, planning=True, covered=False, reduced=False)
@@ -66,7 +70,8 @@ class Coverage:
 
     def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
         """Whether every input of these generations is done."""
-        segments = [segment for _, close in closes for segment in close.segments]
+        segments = [segment for _, close in closes for segment in close.segments if segment[0] not in self._full]
+        segments.sort(key=lambda segment: segment[0] == self._open)
         return all(self.is_full(number, count) for number, count, _ in reversed(segments))
 
     def is_full(self, segment: int, count: int) -> bool:
@@ -74,6 +79,7 @@ class Coverage:
         if segment in self._full:
             return True
         if missing_ranges(count, done_ranges(self._fs, self._layout, segment)):
+            self._open = segment
             return False
         self._full.add(segment)
         return True
@@ -108,12 +114,15 @@ class Coverage:
                             found.add(Places.of(self._layout, job, number, index, inputs[index]).quarantine)
         return found
 
-    def covers_entry(self, entry: int) -> bool:
-        """Whether all that the close at *entry* ends is done; False when there is no such close."""
-        closes, _ = self._log.closes()
-        if all(number != entry for number, _ in closes):
-            return False
-        return self.covers((number, close) for number, close in closes if number <= entry)
+    def covers_entry(self, entry: int, *, look: bool = True) -> bool:
+        """Whether all that the close at *entry* ends is done; False when there is no such close.
+
+        Without a *look* only what was found done before counts, and nothing is listed.
+        """
+        closes = self._log.closes_until(entry)
+        if not look:
+            return bool(closes) and all(number in self._full for _, close in closes for number, _, _ in close.segments)
+        return bool(closes) and self.covers(closes)
 
     def is_spent(self, ticket: Ticket, job: Job) -> bool:
         """Whether a reduce ticket failed as often as it may. Being lost with its worker is no failure of the reducer."""
@@ -151,15 +160,16 @@ class Coverage:
                     return part_ticket(0, 0, number, nth, 0)
         return None
 
-    def missing_tickets(self, claims: Claims, nonce: str) -> list[Ticket]:
+    def missing_tickets(self, claims: Claims, nonce: str, seen: Iterable[Ticket] | None = None) -> list[Ticket]:
         """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.
 
-        A ticket on its way from one directory to another may be missed: call twice, some seconds apart, and offer only what
+        *seen* are those of `Claims.ready` and then `held`, when the caller has just listed them. A ticket on its way from one directory to another may be missed: call twice, some seconds apart, and offer only what
         was missing both times. They start at attempt 2, whose outcomes are settled exclusively; only an owner at attempt 1
         that no listing showed could still publish beside a quarantine, and `check` names that.
         """
         present: dict[int, list[tuple[int, int]]] = {}
-        for ticket in [*claims.ready(), *self.held(), *claims.ready()]:
+        listed = [*claims.ready(), *self.held()] if seen is None else seen
+        for ticket in [*listed, *claims.ready()]:
             if ticket.kind is Kind.MAP:
                 present.setdefault(ticket.segment, []).append((ticket.lo, ticket.hi))
         missing = []

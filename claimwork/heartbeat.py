@@ -188,6 +188,11 @@ class Watch:
             known is not None and known.reads >= BEATS_IN_PATIENCE and known.last_read - known.since >= self._patience_s
         )
 
+    def shows_life(self, worker: str) -> bool:
+        """Whether the last look at *worker* found other bytes than the one before it, or was the first."""
+        known = self._seen.get(worker)
+        return known is not None and known.reads == 1
+
     def forget_all_but(self, workers: list[str]) -> None:
         """Keep evidence only about *workers*."""
         kept = set(workers)

@@ -64,6 +64,17 @@ class PlanLog:
         stage.discard(staged)
         return won
 
+    def last_known(self) -> tuple[int, Close] | None:
+        """The last close seen so far; nothing is read."""
+        return self._closes[-1] if self._closes else None
+
+    def closes_until(self, number: int) -> list[tuple[int, Close]]:
+        """All closes up to the one that is entry *number*, oldest first; none when it is no close. What is known is not read."""
+        if all(known != number for known, _ in self._closes):
+            self.closes()
+        until = [close for close in self._closes if close[0] <= number]
+        return until if until and until[-1][0] == number else []
+
     def closes(self) -> tuple[list[tuple[int, Close]], bool]:
         """All closes with their numbers, oldest first, and whether the log ends with one (no planning under way).
 

@@ -16,9 +16,12 @@ SELF_FENCE = 0.8  # of T: a worker that could not beat for so long gives up befo
 HEALTHY_WITHIN = (
     4  # of T: peers gave up a worker that is silent for so long, and starting afresh did not help it either
 )
-PEERS_WATCHED = 2  # next in the sorted listing: constant cost, and every worker has two watchers
+PEERS_WATCHED = 8  # at most, next in the sorted listing: up to the first that lives
+PEERS_WATCHED_LOCAL = 2  # on a local mount at least so many, idle workers all of those: nothing is saved there
+LIVE_LISTED_EVERY = 2  # looks, on a network mount: who has just come is watched from the next listing on
+GRAVES_LISTED_EVERY = BEATS_IN_PATIENCE  # a reaper that dies over a grave is not noticed sooner either
 OSLOCK_POLL_LOCAL_S = 0.5  # a dead peer on this kernel is noticed within a second; flock costs nothing locally
-OSLOCK_POLL_NETWORK_S = 5.0  # on a network mount each look costs round trips
+OSLOCK_POLL_NETWORK_S = 7.5  # on a network mount each look costs round trips: with each look at beats and once between
 
 LOSSES_OF_A_REDUCTION = 100  # a reduction lost with its worker so often is taken to be what kills it
 LATE_S = PATIENCE_S  # a request that a client gave up on may be executed so much later (27 s were measured)
@@ -26,9 +29,9 @@ LATE_S = PATIENCE_S  # a request that a client gave up on may be executed so muc
 # -- idling -----------------------------------------------------------------------------------------------------------
 IDLE_FIRST_S = 0.05  # the first look after running dry; doubled up to the cap
 IDLE_LOCAL_S = 0.5
-IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 30 round trips in 30 s, all told
+IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 20 round trips in 30 s, all told
 MISSING_AFTER_S = 5.0  # uncovered ranges without a ticket must stay so this long before they are offered again
-MISSING_NETWORK_S = 30.0  # looking for them lists every directory of tickets
+MISSING_NETWORK_S = 40.0  # looking for them lists every directory of tickets
 MISSING_LOOKERS = 1  # so many look each time, were all idle: each would cost a thousand workers a million listings
 RESCAN_S = 60.0  # --stay: how often IN is listed again
 
@@ -42,6 +45,7 @@ TICKETS_AIM = 64  # fair shares of a plan; a ticket that turns out to last is sp
 TAPER_FROM = 0.8  # from this share of the cost on, tickets are a quarter as large, so that workers finish together
 TAPER = 4
 SHED_AFTER_S = 5.0  # a ticket that runs longer gives its unfinished rest back, keeping as much as lasts so long again
+PLENTY = 4  # tickets for each worker: while so many wait the rest goes back whole, and nobody lists thousands of pieces
 PUBLISH_GROUP_S = 0.5  # staged results wait so long for company before one flush publishes them
 PUBLISH_GROUP = 1024
 BACKUP_SHARE = 0.1  # of the workers may run copies of what others hold

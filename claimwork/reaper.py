@@ -26,7 +26,12 @@ from .ticket_store import empty_directory, remove_directory
 
 
 class Reaper:
-    """Watches the next peers in the sorted listing and sweeps graves."""
+    """Watches the next peers in the sorted listing, up to the first that lives, and sweeps graves.
+
+    So each worker is watched by the nearest before it that lives, however many between them are dead. On a network mount, where
+    each look is a request to a server, nothing more is looked at: live/ is listed every other time, dead/ once in T. There the
+    OS lock of the next one of my own kernel is looked at as well, as far as I know it: of few peers I read who they are.
+    """
 
     def __init__(
         self,
@@ -49,11 +54,15 @@ class Reaper:
         self._me = me
         self._watch = Watch(fs, layout, clock, patience_s)
         self._period_s = patience_s / policy.BEATS_IN_PATIENCE
-        self._oslock_s = policy.OSLOCK_POLL_LOCAL_S if is_local(fs.kind) else policy.OSLOCK_POLL_NETWORK_S
+        self._local = is_local(fs.kind)
+        self._oslock_s = policy.OSLOCK_POLL_LOCAL_S if self._local else policy.OSLOCK_POLL_NETWORK_S
         self._next_watch = clock.monotonic()
         self._next_oslock = clock.monotonic()
-        self._neighbours: list[str] = []  # of my own kernel
-        self._graves: set[str] = set()
+        self._neighbours: list[str] = []  # of my own kernel, whose OS locks I look at
+        self._known: dict[str, bool] = {}  # whether a peer is of my own kernel
+        self._listed: list[str] = []  # peers, as of the last listing
+        self._looks = 0
+        self._unswept = False  # a grave was left for me or others to sweep once more
 
     def reset(self) -> None:
         """I stood still: what I have seen of others proves nothing."""
@@ -76,34 +85,59 @@ class Reaper:
             self._next_oslock = now + self._oslock_s
         elif now >= self._next_oslock:
             self._next_oslock = now + self._oslock_s
-            if is_local(self._fs.kind):  # elsewhere each listing is a request to the server
+            if self._local:
                 self._meet_neighbours()
             self._bury_dead_neighbours()
         return self.reclaimed - before
 
     def _look_around(self, *, idle: bool) -> None:
-        peers = self._peers()
-        watched = peers if idle and len(peers) <= 8 else self._next_after_me(peers)
-        self._watch.forget_all_but(watched)
-        neighbours = []
-        for worker in watched:
-            record = self._watch.look(worker)
-            if record is not None and record.boot and record.boot == self._me.boot:
-                neighbours.append(worker)
+        peers = self._peers() if self._is_turn(policy.LIVE_LISTED_EVERY) else self._listed
+        sweeps = self._is_turn(policy.GRAVES_LISTED_EVERY) or self._unswept
+        self._looks += 1
+        least = 1 if not self._local else policy.PEERS_WATCHED if idle else policy.PEERS_WATCHED_LOCAL
+        order = self._next_after_me(peers)
+        self._known = {worker: known for worker, known in self._known.items() if worker in order}
+        watched, self._neighbours = [], []
+        for worker in order:
+            watched.append(worker)
+            if self._is_neighbour(worker):
+                self._neighbours.append(worker)
             if self._watch.is_suspect(worker):
                 self._bury(worker, f"its beat has stood still for {self._patience_s:g} s")
-        self._neighbours = neighbours
+            if len(watched) >= least and self._watch.shows_life(worker):
+                break
+        if not self._local:
+            self._neighbours = self._next_of_my_kernel(order)
+        self._watch.forget_all_but([*watched, *self._neighbours])
         self._bury_dead_neighbours()
-        for worker in graves(self._fs, self._layout):
-            self._sweep(worker)
+        if sweeps:
+            self._sweep_all()
+
+    def _is_turn(self, every: int) -> bool:
+        return self._local or self._looks % every == 0
+
+    def _is_neighbour(self, worker: str) -> bool:
+        """Look at a peer's beat; whether it is of my own kernel."""
+        record = self._watch.look(worker)
+        if record is None:
+            return False
+        self._known[worker] = bool(record.boot) and record.boot == self._me.boot
+        return self._known[worker]
+
+    def _next_of_my_kernel(self, order: list[str]) -> list[str]:
+        for worker in order:
+            few = self.peers <= policy.PEERS_WATCHED
+            if self._known[worker] if worker in self._known else few and self._is_neighbour(worker):
+                return [worker]
+        return []
 
     def _meet_neighbours(self) -> None:
         """Peers that came since the last look are known by their OS lock at once."""
         for worker in self._peers():
-            if worker not in self._neighbours and len(self._neighbours) < 8:
-                record = self._watch.look(worker)
-                if record is not None and record.boot and record.boot == self._me.boot:
-                    self._neighbours.append(worker)
+            if worker in self._neighbours or len(self._neighbours) >= policy.PEERS_WATCHED:
+                continue
+            if self._is_neighbour(worker):
+                self._neighbours.append(worker)
 
     def _bury_dead_neighbours(self) -> None:
         for worker in list(self._neighbours):
@@ -113,9 +147,9 @@ class Reaper:
                     self._bury(worker, "its process is gone")
 
     def _peers(self) -> list[str]:
-        peers = [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
-        self.peers = len(peers)
-        return peers
+        self._listed = [worker for worker in live_workers(self._fs, self._layout) if worker != self._me.worker]
+        self.peers = len(self._listed)
+        return self._listed
 
     def _next_after_me(self, peers: list[str]) -> list[str]:
         after = [worker for worker in peers if worker > self._me.worker]
@@ -130,23 +164,27 @@ class Reaper:
                 raise
         else:
             self._story.lost(worker, self._watch.last_record(worker), why)
-        if worker in graves(self._fs, self._layout):
-            self._sweep(worker)
+        self._sweep_all()  # of others too: the dead may have been a reaper that was about to
 
-    def _sweep(self, worker: str) -> None:
+    def _sweep_all(self) -> None:
+        swept = [self._sweep(worker) for worker in graves(self._fs, self._layout)]
+        self._unswept = not all(swept)
+
+    def _sweep(self, worker: str) -> bool:
         """Steps 2 to 5 of the module's docstring; stops, to be called again, where a step does not succeed."""
         stage = self._layout.stage_of(worker)
         empty_directory(self._fs, stage)
         if not remove_directory(self._fs, stage):
-            return
+            return False
         taken = self._store.take_back(worker)
         self.reclaimed += taken
         if taken:
             self._story.took_back(worker, taken)
         if not self._store.fence(worker):
-            return
+            return False
         try:
             self._fs.rename(self._layout.dead_of(worker), self._layout.left_of(worker))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
+        return True

@@ -266,6 +266,7 @@ class Worker:
         if self._reaper.due_in() <= 0:
             reclaimed = self._reaper.work(idle=not self._executor.running())
             self._tally.reclaimed += reclaimed
+            self._claims.workers = self._reaper.peers + 1
             if reclaimed:
                 self._claims.forget_listing()
                 self._look_now()
@@ -351,12 +352,13 @@ class Worker:
         if ticket.kind not in self._setup.kinds:
             return False
         if ticket.kind is Kind.REDUCE:
-            if not self._coverage.covers_entry(ticket.segment):
-                return False
             # one that failed too often waits for `claimwork reduce`, and goes once there is a summary after all
             spent = self._coverage.is_spent(ticket, self._job) and not self._coverage.is_reduced(ticket.segment)
             self._saw_spent = self._saw_spent or spent
-            return not spent
+            # Of many that wait only who has just finished something looks through the segments, and who looks for all: whoever
+            # finished last finds all done. Where there is nothing to finish or a listing costs nothing, each look tells.
+            look = not self._idle_rounds or self._local or Kind.MAP not in self._setup.kinds
+            return not spent and self._coverage.covers_entry(ticket.segment, look=look)
         if ticket.kind is Kind.PART:
             return not self._aftermath.holds_parts
         if ticket.gathers:
@@ -474,7 +476,7 @@ class Worker:
         elif state.planning:  # whoever was planning left the log open
             missing.append(plan_ticket(FIRST_PLAN).again(nonce))
         elif state.close is not None and not state.covered:
-            missing += self._coverage.missing_tickets(self._claims, nonce)
+            missing += self._coverage.missing_tickets(self._claims, nonce, [*ready, *held])
         elif state.close is not None and not state.reduced and Kind.REDUCE not in kinds:
             missing.append(reduce_ticket(state.close[0]).again(nonce))
         before, self._missing = self._missing, {}

@@ -225,6 +225,24 @@ def test_new_bytes_start_anew(mount: tuple[Fs, str], layout: Layout) -> None:
     assert (before, after) == ([False] * 5, [False] * 5 + [True])
 
 
+def test_a_peer_shows_life_while_its_bytes_change(mount: tuple[Fs, str], layout: Layout) -> None:
+    """The first look shows nothing against it; the same bytes once more do, and so does a beat that cannot be read."""
+    clock, fs = ManualClock(), mount[0]
+    beat = fs.open_beat(layout.live_of(ALICE), b"one")
+    watch = Watch(fs, layout, clock, T)
+    shown = [watch.shows_life(ALICE)]
+    for data in (b"one", b"two", b"two", b"six"):
+        beat.write(data)
+        watch.look(ALICE)
+        shown.append(watch.shows_life(ALICE))
+        clock.advance(15.0)
+    beat.close()
+    fs.unlink(layout.live_of(ALICE))
+    watch.look(ALICE)
+
+    assert [*shown, watch.shows_life(ALICE)] == [False, True, True, False, True, False]
+
+
 @pytest.mark.parametrize("jump", [-1e9, 1e9])
 def test_wall_clocks_do_not_matter(mount: tuple[Fs, str], layout: Layout, jump: float) -> None:
     """Nobody is suspect early or late because a clock was set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 
 import pytest
 
@@ -16,7 +17,7 @@ from claimwork.layout import Layout
 from claimwork.names import Ticket, map_ticket
 from claimwork.reaper import Reaper
 from claimwork.records import BeatRecord
-from claimwork.testing import Died, FaultyFs, HookedFs, ManualClock, PausingFs
+from claimwork.testing import Died, FaultyFs, HookedFs, ManualClock, MemoryServer, PausingFs
 from tests.conftest import MakePeer, Peer
 
 T = 75.0
@@ -149,6 +150,144 @@ def test_a_worker_buried_alive_starts_afresh(peer: MakePeer, mount: tuple[Fs, st
     assert ranges(claim_all(bob.peer.claims)) == [(0, 4, 2)]
     alice.heartbeat.stop()
     bob.heartbeat.stop()
+
+
+class Network:
+    """Members on a network mount, where each look is a request, all on one clock."""
+
+    def __init__(self, numbers: range, boots: dict[int, str] | None = None) -> None:
+        self.server = MemoryServer("nfs4")
+        self.layout = Layout("/mnt")
+        for directory in ("/mnt", *self.layout.directories()):
+            self.server.mkdir(directory)
+        self.clock = ManualClock()
+        self.calls: list[tuple[str, str]] = []
+        make = MakePeer(self.server, self.layout, "rename")
+        self.members = {
+            number: join(self.layout, make(number), self.clock, (boots or {}).get(number, "")) for number in numbers
+        }
+        self.boots = boots or {}
+
+    def kill(self, *numbers: int) -> None:
+        for number in numbers:
+            process = self.members.pop(number).peer.fs
+            assert isinstance(process, HookedFs)
+            process.die()
+
+    def pass_by(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            for number, member in list(self.members.items()):
+                if member.heartbeat.due_in() <= 0:
+                    record = BeatRecord(member.peer.id, int(self.clock.now), boot=self.boots.get(number, ""))
+                    member.heartbeat.beat(record)
+                if member.reaper.due_in() <= 0:
+                    member.reaper.work(idle=True)
+            self.clock.advance(0.5)
+
+    def listen(self, number: int) -> list[tuple[str, str]]:
+        """What a member asks for from now on."""
+        calls: list[tuple[str, str]] = []
+        hooked = self.members[number].peer.fs
+        assert isinstance(hooked, HookedFs)
+        hooked.before = lambda op, args: calls.append((op, str(args[0])))  # type: ignore[method-assign]
+        return calls
+
+    def live(self) -> list[int]:
+        return [int(name, 16) for name in sorted(self.server.names(self.layout.live))]
+
+
+def test_on_a_network_mount_only_the_next_peer_is_read_while_it_lives() -> None:
+    """Each read is three requests: five minutes cost the beats of one peer, live/ every other time, and dead/ once in T."""
+    network = Network(range(1, 13))
+    network.pass_by(100.0)
+    calls = network.listen(4)
+    network.pass_by(300.0)
+
+    read = [path for op, path in calls if op == "read"]
+    assert set(read) == {network.layout.live_of(f"{5:032x}")}
+    assert len(read) == 20
+    assert calls.count(("names", network.layout.live)) == 10
+    assert calls.count(("names", network.layout.dead)) == 4
+    assert network.live() == list(range(1, 13))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whoever_dies_is_watched_by_the_nearest_that_lives(seed: int) -> None:
+    """However many die beside each other, all are found within T and a look for each of those between; nobody else is."""
+    rng = Random(seed)
+    network = Network(range(1, 13))
+    network.pass_by(rng.uniform(60.0, 120.0))
+    first = rng.randrange(12)
+    adjacent = {1 + (first + nth) % 12 for nth in range(seed % 8 + 1)}  # round the end, too
+    network.kill(*adjacent, *rng.sample(sorted({*range(1, 13)} - adjacent), 3))
+    network.pass_by(T + 30.0 + 15.0 * (seed % 8 + 3))
+
+    assert network.live() == sorted(network.members)
+    assert network.server.names(network.layout.dead) == []
+
+
+def test_who_is_watched_while_the_next_is_silent_is_judged_by_all_the_evidence() -> None:
+    """A peer that beats slowly shows the same bytes at times; who stands behind it is then read, and never given up for that."""
+    network = Network(range(1, 13))
+    network.members[2].heartbeat.period_s = 29.0
+    network.pass_by(1500.0)
+
+    assert network.live() == list(range(1, 13))
+
+
+def test_who_has_just_come_is_watched() -> None:
+    """live/ is listed every other time: two looks later at most."""
+    network = Network(range(1, 13, 3))
+    network.pass_by(40.0)
+    late = join(network.layout, MakePeer(network.server, network.layout, "rename")(5), network.clock)
+    network.members[5] = late
+    network.kill(5)
+    network.pass_by(T + 45.0)
+
+    assert network.live() == [1, 4, 7, 10]
+
+
+def test_a_grave_is_swept_with_the_reaper_that_died_over_it() -> None:
+    """Nobody lists graves often: who buries a reaper looks for those it had begun."""
+    network = Network(range(1, 13))
+    network.pass_by(80.0)  # all have listed dead/ since T, and will not for most of it
+    network.kill(5, 6)
+    grave = network.layout.dead_of(f"{6:032x}")
+    network.server.rename(network.layout.live_of(f"{6:032x}"), grave)
+    calls = {number: network.listen(number) for number in network.members}
+    network.pass_by(T + 30.0)
+
+    assert network.server.names(network.layout.dead) == []
+    assert network.live() == sorted(network.members)
+    assert any(
+        op == "rmdir" and path == network.layout.work_of(f"{6:032x}") for each in calls.values() for op, path in each
+    )
+
+
+def test_a_grave_that_could_not_be_swept_is_swept_at_the_next_look() -> None:
+    """Something is in the directory of what the dead held, as after a claim that was executed late."""
+    network = Network(range(1, 4))
+    network.pass_by(100.0)
+    network.kill(2)
+    wedge = f"{network.layout.work_of(f'{2:032x}')}/wedge"
+    network.server.mkdir(wedge)
+    network.pass_by(T + 15.0)
+    assert network.server.names(network.layout.dead) == [f"{2:032x}"]
+    network.server.rmdir(wedge)
+    network.pass_by(15.5)
+
+    assert network.server.names(network.layout.dead) == []
+
+
+def test_few_workers_watch_the_os_lock_of_the_next_on_their_own_kernel() -> None:
+    """Whoever is between them: a worker that is killed is found at once, on a network mount too."""
+    network = Network(range(1, 7), {number: "odd" if number % 2 else "even" for number in range(1, 7)})
+    network.pass_by(40.0)
+    network.kill(3)
+    network.pass_by(8.0)
+
+    assert network.live() == [1, 2, 4, 5, 6]
 
 
 def test_busy_workers_watch_the_next_two(peer: MakePeer, mount: tuple[Fs, str], layout: Layout) -> None:

@@ -65,6 +65,24 @@ def test_a_child_that_ends_between_two_inputs_while_its_worker_stops_costs_no_at
     assert (again.lo, again.hi, again.attempt) == (0, 1, attempt)
 
 
+@pytest.mark.parametrize(("waiting", "ranges"), [(0, [(5, 8), (8, 11)]), (400, [(5, 11)])])
+def test_a_ticket_that_lasts_is_given_back_whole_while_many_wait(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer, waiting: int, ranges: list[tuple[int, int]]
+) -> None:
+    """Nobody lacks work then, and pieces that nobody needs make listings of thousands; otherwise others are to have some."""
+    alice, long = peer(1), map_ticket(shard=0, weight=9, segment=0, lo=0, hi=11, size_bytes=88)
+    alice.store.offer(long)
+    for nth in range(waiting):
+        mount[0].stage(layout.ready_ticket(map_ticket(0, 5, 1, nth, nth + 1, 8)), b"")
+    assert alice.claims.next(lambda _: True) == long
+
+    aftermath = aftermath_of(alice, mount[0], layout, stopping=False)
+    aftermath.shedding.add(long.name)
+    aftermath.of(Finished(0, long, MapReport(stopped_at=5, done=5)))
+
+    assert sorted((each.lo, each.hi) for each in alice.claims.ready() if each.segment == 0) == ranges
+
+
 @pytest.mark.parametrize(("part_bytes", "sound"), [(8, True), (0, False)])
 def test_a_part_that_was_computed_here_shows_that_the_worker_is_sound(
     mount: tuple[Fs, str], layout: Layout, peer: MakePeer, part_bytes: int, *, sound: bool

@@ -155,6 +155,63 @@ def test_the_last_segment_is_looked_at_first() -> None:
     assert [path for path in listed if path.startswith(world.layout.done)] == [world.layout.done_of(2)]
 
 
+def listed_by(world: World) -> tuple[Coverage, list[str]]:
+    """Coverage of its own, and what it lists."""
+    fs = HookedFs(world.server)
+    listed: list[str] = []
+    fs.before = lambda op, args: listed.append(args[0]) if op == "names" else None  # type: ignore[method-assign]
+    return Coverage(fs, world.layout, PlanLog(fs, world.layout)), listed
+
+
+def test_who_may_not_look_knows_what_it_has_found() -> None:
+    """It lists no segment, and the plan only until it knows the close; what it found done before is enough."""
+    world = World()
+    world.done(*range(8))
+    coverage, listed = listed_by(world)
+
+    assert not coverage.covers_entry(1, look=False)
+    assert listed == [world.layout.plan]
+    assert coverage.covers_entry(1)
+    assert coverage.covers_entry(1, look=False)
+    assert listed == [world.layout.plan, world.layout.done_of(0)]
+    assert not coverage.covers_entry(7, look=False)
+
+
+def test_the_segment_that_was_open_is_looked_at_first() -> None:
+    """While it is, no other needs a look: not those before it, nor those behind that were never looked at."""
+    world = World()
+    for number in (2, 4):
+        world.log.append(number, Segment([Input("new", 1)], [(0, 1, 1, 1, 2)], previous=number - 1), world.stage)
+        world.log.append(number + 1, Close(number, number - 1, [(number, 1, 1)]), world.stage)
+    world.done(0, segment=4)
+    coverage, listed = listed_by(world)
+    for _ in range(2):
+        assert not coverage.covers_entry(5)
+    world.done(0, segment=2)
+    assert not coverage.covers_entry(5)
+
+    done = [path for path in listed if path.startswith(world.layout.done)]
+    assert done == [world.layout.done_of(number) for number in (4, 2, 2, 2, 0)]
+
+
+def test_who_only_waits_for_a_summary_lists_no_log() -> None:
+    """Whatever was planned since, a job whose last known generation has no summary is not complete; once it has one, it may be."""
+    world = World()
+    coverage, listed = listed_by(world)
+    assert coverage.state(thorough=False).close == (1, world.close)
+    listed.clear()
+    assert not coverage.state(thorough=False).complete
+    assert listed == [world.layout.summaries]
+
+    world.server.stage(world.layout.summary(1), b"")
+    world.log.append(2, Segment([Input("new", 1)], [(0, 1, 1, 1, 2)], previous=1), world.stage)
+    assert not coverage.state(thorough=False).complete
+    world.log.append(3, Close(2, 1, [(2, 1, 1)]), world.stage)
+    assert not coverage.state(thorough=False).complete
+    world.server.stage(world.layout.summary(3), b"")
+    assert coverage.state(thorough=False).complete
+
+
 def test_full_segments_are_remembered() -> None:
     """A look at a job costs one listing of the last segment that is not done."""
     world = World()
@@ -194,6 +251,19 @@ def test_what_waits_or_is_held_or_done_is_not_missing() -> None:
     assert world.missing() == [(7, 8, 2)]
     world.done(7)
     assert world.missing() == []
+
+
+def test_who_has_just_listed_all_tickets_lists_who_holds_them_no_second_time() -> None:
+    """It is a listing for each worker; what waits is listed once more, since a ticket may have been put back meanwhile."""
+    world = World()
+    world.store.offer(first(0))
+    assert world.store.claim(first(0))
+    coverage, listed = listed_by(world)
+    seen = [*world.claims.ready(), *world.coverage.held()]
+    world.store.offer(first(1))
+
+    assert [each.lo for each in coverage.missing_tickets(world.claims, NONCE, seen)] == [6]
+    assert not [path for path in listed if path.startswith((world.layout.work, world.layout.live, world.layout.dead))]
 
 
 def test_a_hole_is_offered_in_the_pieces_of_its_tickets() -> None:
