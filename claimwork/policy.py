@@ -105,6 +105,11 @@ def part_count(size_bytes: int, split_bytes: int | None) -> int:
     return 1 if split_bytes is None else max(1, -(-size_bytes // part_bytes(size_bytes, split_bytes)))
 
 
+def is_split(size_bytes: int, split_bytes: int | None) -> bool:
+    """Whether an input is processed in parts."""
+    return part_count(size_bytes, split_bytes) > 1
+
+
 def part_bytes(size_bytes: int, split_bytes: int) -> int:
     """How large the parts of an input are: as the job says, or larger where that would make more than `PARTS_MAX`."""
     return max(split_bytes, -(-size_bytes // PARTS_MAX))

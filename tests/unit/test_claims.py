@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from claimwork.claims import Claims
-from claimwork.layout import Layout
 from claimwork.names import Ticket, map_ticket
 from claimwork.policy import SHARD_TICKETS
 from claimwork.results import Stage
-from claimwork.testing import HookedFs, ManualClock, MemoryServer
+from claimwork.testing import HookedFs, ManualClock
 from claimwork.ticket_store import RenameStore
+from tests.conftest import memory_tree
 
 
 class Noted(HookedFs):
@@ -30,9 +30,8 @@ class Noted(HookedFs):
 )
 def test_a_long_listing_outlives_one_lost_race(tickets: int, lost: int, listings: int) -> None:
     """Thousands of names are dozens of round trips, and one race lost says little of the others; two in a row do."""
-    server, layout, me = MemoryServer(), Layout("/out"), f"{1:032x}"
-    server.mkdir("/out")
-    for directory in (*layout.directories(), layout.stage_of(me), layout.work_of(me), f"{layout.ready}/000000"):
+    (server, layout), me = memory_tree(), f"{1:032x}"
+    for directory in (layout.stage_of(me), layout.work_of(me), f"{layout.ready}/000000"):
         server.mkdir(directory)
     all_of_them = [map_ticket(0, 9 if nth <= lost else 5, 0, nth, nth + 1, 20) for nth in range(tickets)]
     for ticket in all_of_them:
