@@ -160,6 +160,11 @@ def place(machine: str, service: str, slot: str) -> str:
     return f"{machine} {service}.{slot}" if service else f"{machine} slot {slot}"
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """A number and its noun: ``1 input``, ``2 inputs``; *more* where an s behind *one* does not make the plural."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people, in at most two units."""
     if seconds < 0.0995:

@@ -18,7 +18,7 @@ from ..lines import teller
 from ..names import Kind
 from ..news import News, Tell
 from ..records import Job
-from ..snapshot import Snapshot
+from ..snapshot import Snapshot, counted
 from ..status import StatusReader
 from ..tasks import die_with_parent
 from ..worker import Setup, Stop
@@ -48,7 +48,7 @@ def run(
         _say_planned(tally.planned, first, progress.say)
         nothing_new = tally.planned is not None and tally.planned.added == 0
         if first.verdict == "DONE" and existed and nothing_new:
-            progress.say(f"nothing to do: all {first.total} inputs are settled")
+            progress.say(f"nothing to do: {counted(first.total, 'input is', 'inputs are')} settled")
             code, since = 0, None
         else:
             of_worker = ["--slots", slots or usable_slots(), "--grace", grace, "--fault-after", fault_after]
@@ -73,7 +73,7 @@ def plan(input_dir: str, out: str, log_format: str, *, quiet: bool, **options: A
     snapshot = StatusReader(mount.fs, mount.layout, mount.clock).read()
     _say_planned(tally.planned, snapshot, _print)
     sys.stdout.write(
-        f"{snapshot.total} inputs in the plan, {snapshot.total - snapshot.done} of them without a result\n"
+        f"{counted(snapshot.total, 'input')} in the plan, {snapshot.total - snapshot.done} of them without a result\n"
     )
     return Exit.COMPLETE
 
@@ -162,17 +162,19 @@ def _check_import(task: str, *, splits: bool) -> None:
 
 def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -> None:
     if planned is None:
-        say(f"planned by another worker: {snapshot.total} inputs in all")
+        say(f"planned by another worker: {counted(snapshot.total, 'input')} in all")
         return
     from ..render import size
 
-    say(f"planned {planned.added} new inputs ({size(planned.added_bytes)}), {planned.known} were planned before")
+    say(f"planned {counted(planned.added, 'new input')} ({size(planned.added_bytes)}), {planned.known} planned before")
     if not planned.added + planned.known:
         say("IN holds no inputs: is it the right directory?")
     if planned.changed:
-        say(f"{planned.changed} inputs have another size than when they were planned; what was planned stands")
+        say(
+            f"{counted(planned.changed, 'input has', 'inputs have')} another size than when planned; what was planned stands"
+        )
     if planned.unreadable:
-        say(f"{planned.unreadable} directories could not be read and were passed over")
+        say(f"passed over {counted(planned.unreadable, 'directory', 'directories')} that could not be read")
 
 
 def _run_local_worker(

@@ -143,7 +143,7 @@ def test_a_worker_that_is_stopped(bench: Bench) -> None:
     assert (back["tickets"], back["inputs"], back["message"]) == (
         1,
         1,
-        "handed back 1 tickets with 1 inputs, uncharged",
+        "handed back 1 ticket with 1 input, uncharged",
     )
 
 
@@ -159,7 +159,7 @@ def test_planner_and_finalizer(bench: Bench) -> None:
 
     assert events(planned.stderr) == ["joined", "planned", "closed"]
     assert the(planned.stderr, "joined")["role"] == "planner"
-    assert planned.stdout.startswith("planned 1 new inputs (12 B), 0 were planned before\n")
+    assert planned.stdout.startswith("planned 1 new input (12 B), 0 planned before\n")
     told_by_finalizer = events(ended.stderr)
     assert told_by_finalizer[0] == "waiting"
     assert told_by_finalizer[-1] == "verdict"
