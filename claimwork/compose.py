@@ -28,6 +28,7 @@ from .layout import Layout
 from .names import Kind, plan_ticket, reduce_ticket
 from .news import News, Tell, silent
 from .plan_log import PlanLog
+from .planner import list_inputs
 from .pulse import Pulse
 from .records import BeatRecord, Job
 from .results import Stage
@@ -265,3 +266,18 @@ def require_input(input_dir: str | None) -> str:
     if not os.path.isdir(input_dir):
         raise WorkerFault(f"IN {input_dir!r} is not there: mount the directory of the inputs; no input was charged")
     return input_dir
+
+
+def expect_inputs(input_dir: str, job: Job) -> None:
+    """Raise WorkerFault when IN holds no inputs of *job*: the wrong thing is mounted. Ends at the first that it finds."""
+    unreadable: list[str] = []
+    try:
+        if next(list_inputs(input_dir, job, unreadable.append), None) is not None:
+            return
+    except OSError as error:
+        unreadable.append(f"{input_dir!r}: {error.strerror}")
+    why = f" that can be read ({unreadable[0]})" if unreadable else ""
+    raise WorkerFault(
+        f"IN {input_dir!r} holds no inputs{why}: is the right directory mounted there? Nothing was planned; "
+        "if it is meant to be empty, plan without --expect-inputs (CLAIMWORK_EXPECT_INPUTS=0)"
+    )

@@ -117,6 +117,7 @@ class Facts:
     """What a verdict follows from."""
 
     planned: bool
+    total: int
     complete: bool
     covered: bool
     planning: bool
@@ -134,7 +135,7 @@ def verdict(facts: Facts) -> tuple[str, str, Exit]:
     if facts.complete:
         if facts.quarantined:
             return "DONE", f"all inputs are settled, {facts.quarantined} of them quarantined", Exit.QUARANTINED
-        return "DONE", "every input has its result", Exit.COMPLETE
+        return "DONE", "every input has its result" if facts.total else "there were no inputs", Exit.COMPLETE
     if facts.blocked:
         return "BLOCKED", "the reducer failed; mend it, then: claimwork reduce", Exit.WORK_REMAINS
     if facts.over:

@@ -11,13 +11,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..compose import JOB_WITHIN_S, RELAYED, Mount, plan_now, require_input, stop_on_signals, usable_slots
+from ..compose import (
+    JOB_WITHIN_S,
+    RELAYED,
+    Mount,
+    expect_inputs,
+    plan_now,
+    require_input,
+    stop_on_signals,
+    usable_slots,
+)
 from ..errors import Exit, UsageError, WorkerFault
 from ..job import check_paths, check_task, prepare_out, require_job
 from ..lines import teller
 from ..names import Kind
 from ..news import News, Tell
-from ..records import Job
+from ..planner import PlanReport
+from ..records import Job, dumps
 from ..snapshot import Snapshot, counted
 from ..status import StatusReader
 from ..tasks import die_with_parent
@@ -26,6 +36,7 @@ from .ending import Since, finish, give_up
 from .wanted import names_a_task, wanted_job
 
 _PROGRESS_EVERY_S = 0.25
+_PLANNED = ("added", "added_bytes", "known", "changed", "unreadable")
 
 
 def run(
@@ -61,9 +72,9 @@ def run(
     return code
 
 
-def plan(input_dir: str, out: str, log_format: str, *, quiet: bool, **options: Any) -> Exit | int:
+def plan(input_dir: str, out: str, log_format: str, *, expects: bool, quiet: bool, **options: Any) -> Exit | int:
     """Create the job, or add inputs that are new since; also while workers run."""
-    mount, job, existed = _open(out, input_dir, options)
+    mount, job, existed = _open(out, input_dir, options, expects=expects)
     stop = stop_on_signals()
     if existed:
         mount.plan_again(job)
@@ -71,10 +82,12 @@ def plan(input_dir: str, out: str, log_format: str, *, quiet: bool, **options: A
     if stop.times:
         return 128 + stop.signal
     snapshot = StatusReader(mount.fs, mount.layout, mount.clock).read()
+    if log_format == "json":  # where one reader gets both streams, as of a service, every line is an object
+        sys.stdout.write(dumps(_planned(tally.planned, snapshot)).decode() + "\n")
+        return Exit.COMPLETE
     _say_planned(tally.planned, snapshot, _print)
-    sys.stdout.write(
-        f"{counted(snapshot.total, 'input')} in the plan, {snapshot.total - snapshot.done} of them without a result\n"
-    )
+    left = snapshot.total - snapshot.done
+    _print(f"{counted(snapshot.total, 'input')} in the plan, {left} of them without a result")
     return Exit.COMPLETE
 
 
@@ -134,13 +147,15 @@ def reduce(out: str, log_format: str, *, wait: bool, quiet: bool) -> Exit | int:
     return give_up(snapshot, form=log_format)
 
 
-def _open(out: str, input_dir: str | None, options: dict[str, Any]) -> tuple[Mount, Job, bool]:
-    """The job of OUT, created when there is none; and whether it was there before."""
+def _open(out: str, input_dir: str, options: dict[str, Any], *, expects: bool = False) -> tuple[Mount, Job, bool]:
+    """The job of OUT, created when there is none; and whether it was there before. *expects*: not without inputs."""
     check_paths(input_dir, out)
     prepare_out(out)
     mount = Mount(out)
     wanted = wanted_job(mount, options)
     existing = mount.job()
+    if expects:
+        expect_inputs(input_dir, existing or wanted)
     if existing is None:
         if not wanted.command and wanted.task != "wordcount":
             _check_import(wanted.task, splits=wanted.split_bytes is not None)
@@ -160,7 +175,13 @@ def _check_import(task: str, *, splits: bool) -> None:
         raise UsageError(last.removeprefix("claimwork.errors.UsageError: "))
 
 
-def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -> None:
+def _planned(planned: PlanReport | None, snapshot: Snapshot) -> dict[str, Any]:
+    """What `plan` answers to programs; without what was added when another worker did it."""
+    found = {} if planned is None else {each: getattr(planned, each) for each in _PLANNED}
+    return {"schema": 1, **found, "inputs": snapshot.total, "without_result": snapshot.total - snapshot.done}
+
+
+def _say_planned(planned: PlanReport | None, snapshot: Snapshot, say: Callable[[str], None]) -> None:
     if planned is None:
         say(f"planned by another worker: {counted(snapshot.total, 'input')} in all")
         return

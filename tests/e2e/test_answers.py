@@ -46,7 +46,7 @@ def test_nothing_to_do(bench: Bench) -> None:
 
     assert json.loads(ended.stdout) == {"inputs": 0, "quarantined": 0, "words": 0, "letters": 0}
     assert bench.ok("export", "out").stdout.split() == ["{", "}"]
-    assert bench.ok("status", "out").stdout.startswith("DONE: every input has its result\n")
+    assert bench.ok("status", "out").stdout.startswith("DONE: there were no inputs\n")
 
 
 def test_the_sample_tree(bench: Bench) -> None:

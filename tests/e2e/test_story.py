@@ -148,7 +148,7 @@ def test_a_worker_that_is_stopped(bench: Bench) -> None:
 
 
 def test_planner_and_finalizer(bench: Bench) -> None:
-    """Services of their own: each says what it is, what it did, and how the job is; the answer on stdout is as ever."""
+    """Services of their own: each says what it is, what it did, and how the job is; the answer on stdout is JSON as well."""
     finalizer = bench.start("reduce", "out", "--wait", env=JSON)
     wait_until(lambda: select(finalizer), "the finalizer says that it waits")
     bench.put("a")
@@ -159,7 +159,8 @@ def test_planner_and_finalizer(bench: Bench) -> None:
 
     assert events(planned.stderr) == ["joined", "planned", "closed"]
     assert the(planned.stderr, "joined")["role"] == "planner"
-    assert planned.stdout.startswith("planned 1 new input (12 B), 0 planned before\n")
+    counts = {"added": 1, "added_bytes": 12, "known": 0, "changed": 0, "unreadable": 0}
+    assert json.loads(planned.stdout) == {"schema": 1, **counts, "inputs": 1, "without_result": 1}
     told_by_finalizer = events(ended.stderr)
     assert told_by_finalizer[0] == "waiting"
     assert told_by_finalizer[-1] == "verdict"
