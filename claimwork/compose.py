@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import signal
@@ -10,7 +9,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 from . import __version__, policy
@@ -233,24 +231,6 @@ def stop_on_signals() -> Stop:
     for each in (signal.SIGTERM, signal.SIGINT, RELAYED):
         signal.signal(each, handle)
     return stop
-
-
-def usable_slots(cgroup: str = "/sys/fs/cgroup") -> int:
-    """Cores that this process may use, by its affinity and by the limit of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _quota(cgroup))))
-
-
-def _quota(cgroup: str) -> float:
-    """The cores that a container is limited to (`docker run --cpus`), which do not show in its affinity; inf: any."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroups v2, v1
-        try:
-            quota, period = " ".join(Path(cgroup, each).read_text(encoding="ascii") for each in names).split()
-            if quota not in ("max", "-1"):
-                return int(quota) / int(period)
-        except (OSError, ValueError, ZeroDivisionError):
-            continue  # there is none here
-    return math.inf
 
 
 def plan_now(mount: Mount, job: Job, input_dir: str, stop: Stop, tell: Tell) -> Tally:

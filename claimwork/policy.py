@@ -55,6 +55,7 @@ GRACE_S = 8.0  # Docker kills 10 s after SIGTERM; two are left for handing back
 INLINE_BYTES = 512  # values up to this size stand in the done record itself
 VALUE_LIMIT_BYTES = 64 << 20  # a result larger than this is not read back as a value
 LOG_TAIL_BYTES = 4096
+SLOT_BYTES = 100 << 20  # a child takes 23 MB before it loads a task, and some 100 with a library for tables
 
 
 def backoff_ms(attempt: int, base_s: float) -> int:
@@ -124,6 +125,11 @@ def part_bounds(nth: int, size_bytes: int, split_bytes: int) -> tuple[int, int]:
     """The bytes of part *nth*, from and to (exclusive)."""
     step = part_bytes(size_bytes, split_bytes)
     return nth * step, min((nth + 1) * step, size_bytes)
+
+
+def is_little_memory(limit_bytes: float, slots: int) -> bool:
+    """Whether so many children may well be more than a container's limit holds."""
+    return slots > 1 and limit_bytes < slots * SLOT_BYTES
 
 
 def weight_class(size_bytes: int) -> int:

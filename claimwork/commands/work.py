@@ -19,14 +19,15 @@ from ..compose import (
     plan_now,
     require_input,
     stop_on_signals,
-    usable_slots,
 )
+from ..container import memory_bytes, usable_slots
 from ..errors import Exit, UsageError, WorkerFault
 from ..job import check_paths, check_task, prepare_out, require_job
 from ..lines import teller
 from ..names import Kind
 from ..news import News, Tell
 from ..planner import PlanReport
+from ..policy import is_little_memory
 from ..records import Job, dumps
 from ..snapshot import Snapshot, counted
 from ..status import StatusReader
@@ -62,7 +63,10 @@ def run(
             progress.say(f"nothing to do: {counted(first.total, 'input is', 'inputs are')} settled")
             code, since = 0, None
         else:
-            of_worker = ["--slots", slots or usable_slots(), "--grace", grace, "--fault-after", fault_after]
+            slots = slots or usable_slots()
+            if warning := _memory_warning(slots):
+                progress.say(warning)
+            of_worker = ["--slots", slots, "--grace", grace, "--fault-after", fault_after]
             code = _run_local_worker(input_dir, out, [str(each) for each in of_worker], reader, progress, stop)
             since = Since(first, mount.clock.monotonic() - started)
     if not code:
@@ -117,8 +121,11 @@ def worker(
         tell(News.COMPLETE, "nothing is left: the job is complete")
         return Exit.COMPLETE
     require_input(input_dir)
+    slots = slots or usable_slots()
+    if warning := _memory_warning(slots):
+        tell(News.LITTLE_MEMORY, warning, slots=slots)
     setup = Setup(stay=stay, rescan=stay, grace_s=grace, fault_after=fault_after, tell=tell)
-    tally = mount.work(job, input_dir, setup, slots or usable_slots(), stop, verbose=verbose and not quiet)
+    tally = mount.work(job, input_dir, setup, slots, stop, verbose=verbose and not quiet)
     if tally.complete:
         return Exit.COMPLETE
     return 128 + tally.stopped_by if tally.stopped_by else Exit.WORK_REMAINS
@@ -145,6 +152,17 @@ def reduce(out: str, log_format: str, *, wait: bool, quiet: bool) -> Exit | int:
     if snapshot.verdict == "DONE":
         return finish(snapshot, quiet=quiet, form=log_format)
     return give_up(snapshot, form=log_format)
+
+
+def _memory_warning(slots: int) -> str:
+    """What to expect of so many slots, or nothing: a child killed for its memory looks like one that its input ended."""
+    limit = memory_bytes()
+    if not is_little_memory(limit, slots):
+        return ""
+    return (
+        f"{slots} slots share {int(limit) >> 20} MB of memory: a child that needs more than is left is killed, and its "
+        "input charged an attempt; raise the limit or lower --slots"
+    )
 
 
 def _open(out: str, input_dir: str, options: dict[str, Any], *, expects: bool = False) -> tuple[Mount, Job, bool]:

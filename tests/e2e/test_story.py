@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -145,6 +146,22 @@ def test_a_worker_that_is_stopped(bench: Bench) -> None:
         1,
         "handed back 1 ticket with 1 input, uncharged",
     )
+
+
+def test_a_worker_with_little_memory_for_its_slots_says_so(bench: Bench) -> None:
+    """Before it joins; a child that is killed later looks like one that its input ended."""
+    bench.put("a")
+    limit = "from claimwork.commands import work; work.memory_bytes = lambda: 512 << 20"
+    argv = [sys.executable, "-c", f"{limit}; from claimwork.cli import main; main()", "worker", "in", "out"]
+    env = {**bench.env, **JSON}
+    ended = [
+        subprocess.run([*argv, "--slots", slots], cwd=bench.root, env=env, capture_output=True, text=True, check=True)
+        for slots in ("8", "2")
+    ]
+
+    warning = the(ended[0].stderr, "little_memory")
+    assert (warning["level"], warning["slots"]) == ("warning", 8)
+    assert "little_memory" not in events(ended[1].stderr)
 
 
 def test_planner_and_finalizer(bench: Bench) -> None:
