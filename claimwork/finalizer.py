@@ -3,7 +3,7 @@
 A reduce ticket is claimed only when the done records cover its generation. The results go to the reducer one by one in
 the order of the plan, which every finalizer sees alike, so a second computation gives the same bytes. Commit point:
 **link summary/<entry>**. After it summary.json is made to show the newest generation; dying before that leaves the old one,
-and whoever looks next puts it right.
+and whoever looks next puts it right. It is never set back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .plan_log import PlanLog
 from .records import Close, Input, Job, Outcome, Segment, Summary
 from .results import Places, Stage, adopt, done_ranges, publish, read_done, value_of
 from .tasks import Result
+from .ticket_store import empty_directory, remove_directory
+
+_LOOKS = 8  # for each generation that comes meanwhile, and for each reply that is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,23 +197,66 @@ def _shown(summary: Summary) -> bytes:
 
 
 def show_newest(fs: Fs, layout: Layout, stage: Stage) -> None:
-    """Make summary.json show the newest generation. A slower finalizer may point it back: each looks again after."""
-    shown = -1
-    for _ in range(8):
-        entries = [number for number in map(parse_number, fs.names(layout.summaries)) if number is not None]
-        newest = max(entries, default=-1)
-        if newest == shown or newest < 0:
+    """Make summary.json show the newest generation."""
+    shown = None
+    for _ in range(_LOOKS):
+        newest = _newest(fs, layout)
+        if newest is None or newest == shown:
             return
         summary = read_summary(fs, layout, newest)
-        if summary is None:
-            continue
-        staged = stage.put(_shown(summary))
-        stage.flush(staged)
+        if summary is not None and _show(fs, layout, stage, newest, _shown(summary)):
+            shown = newest
+
+
+def _newest(fs: Fs, layout: Layout) -> int | None:
+    """The entry that closed the newest generation that has a summary."""
+    return max((number for number in map(parse_number, fs.names(layout.summaries)) if number is not None), default=None)
+
+
+def _show(fs: Fs, layout: Layout, stage: Stage, entry: int, data: bytes) -> bool:
+    """Make summary.json show *data*, of the generation that *entry* closed; False when that is not certain.
+
+    It goes there by way of showing/<entry>, which whoever shows a later generation removes first: a rename that a lost
+    host sent, and the server has yet to execute, then finds nothing. A later generation that came before my file was
+    there is seen by the second look.
+    """
+    way = layout.showing_of(entry)
+    _withdraw_older(fs, layout, entry)
+    staged = stage.put(data)
+    stage.flush(staged)
+    fs.mkdir(way)
+    moved = f"{way}/{stage.directory[-32:]}-{staged.rpartition('/')[2]}"
+    for source, target in ((staged, moved), (moved, layout.summary_json)):
+        if target != moved and _newest(fs, layout) != entry:
+            return False
         try:
-            fs.rename(staged, layout.summary_json)
+            fs.rename(source, target)
         except OSError:
-            if stage.holds(staged):
+            if _is_listed(fs, source) and _newest(fs, layout) == entry:
                 raise
-        else:
-            fs.flush([layout.summary(newest), layout.summary_json])  # whoever reports the job complete keeps its word
-        shown = newest
+            return False
+    fs.flush([layout.summary(entry), layout.summary_json])  # whoever reports the job complete keeps its word
+    return True
+
+
+def _is_listed(fs: Fs, path: str) -> bool:
+    parent, _, name = path.rpartition("/")
+    try:
+        return name in fs.names(parent)
+    except FileNotFoundError:
+        return False
+
+
+def _withdraw_older(fs: Fs, layout: Layout, entry: int) -> None:
+    """Remove what is on its way to summary.json and of an earlier generation."""
+    try:
+        numbers = [number for number in map(parse_number, fs.names(layout.showing)) if number is not None]
+    except FileNotFoundError:  # an older release made this job
+        fs.mkdir(layout.showing)
+        return
+    for number in numbers:
+        path = layout.showing_of(number)
+        for _ in range(_LOOKS if number < entry else 0):
+            empty_directory(fs, path)
+            if remove_directory(fs, path):
+                break

@@ -30,6 +30,7 @@ class Layout:
         self.settled = f"{self.home}/settled"
         self.stage = f"{self.home}/stage"
         self.summaries = f"{self.home}/summary"
+        self.showing = f"{self.home}/showing"
         self.parts = f"{self.home}/parts"
 
     def directories(self) -> list[str]:
@@ -51,6 +52,7 @@ class Layout:
             self.settled,
             self.stage,
             self.summaries,
+            self.showing,
         ]
 
     def segment(self, number: int) -> str:
@@ -116,3 +118,7 @@ class Layout:
     def summary(self, entry: int) -> str:
         """Summary record of the generation that log entry *entry* closes."""
         return f"{self.summaries}/{number_name(entry)}"
+
+    def showing_of(self, entry: int) -> str:
+        """Directory of copies of that summary on their way to summary.json."""
+        return f"{self.showing}/{number_name(entry)}"

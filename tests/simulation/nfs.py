@@ -35,9 +35,11 @@ WAITS_IN_GRACE = frozenset(
 class Server(MemoryServer):
     """The tree, with an eye on results/: what is published must never change or go."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, *, fresh: bool = True) -> None:
         super().__init__("nfs4", rng)
+        self._fresh = fresh  # listings are never old
         self.published: dict[str, tuple[bytes, int]] = {}
+        self.shown = ""
 
     def link(self, source: str, target: str) -> None:
         super().link(source, target)
@@ -48,6 +50,10 @@ class Server(MemoryServer):
     def rename(self, source: str, target: str) -> None:
         if source in self.published or target in self.published or target.startswith(f"{OUT}/results/"):
             raise Violation(f"{source} -> {target}: a published name is made, moved or replaced by a rename")
+        if target == f"{OUT}/summary.json":
+            if source < self.shown and self._fresh:  # …/showing/<entry>/…: entries are as long as each other
+                raise Violation(f"{source} -> {target}: it showed a later generation")
+            self.shown = source.rpartition("/")[0]
         if source.startswith(f"{OUT}/.claimwork/dead/"):
             dead = source.rpartition("/")[2]
             for kind in ("stage", "work"):

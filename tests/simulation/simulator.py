@@ -177,7 +177,7 @@ class World:
         self.case = case
         self.rng = Random(case.seed * 7919 + 1)
         self.now = 0.0
-        self.server = Server(self.rng)
+        self.server = Server(self.rng, fresh=not case.profile.coarse_s)
         self.server.mkdir(OUT)
         self.layout = Layout(OUT)
         self.processes: list[Process] = []

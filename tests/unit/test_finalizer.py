@@ -16,7 +16,7 @@ from claimwork.plan_log import PlanLog
 from claimwork.records import Close, Failure, Input, Job, Outcome, Segment, Summary
 from claimwork.results import Places, Stage, adopt, publish, settle, write_done
 from claimwork.tasks import Results, count_results
-from claimwork.testing import Died, FaultyFs, PausingFs
+from claimwork.testing import Died, FaultyFs, HookedFs, PausingFs
 from tests.conftest import memory_tree
 
 JOB = Job("job", "wordcount")
@@ -220,6 +220,45 @@ def test_two_finalizers_at_every_interleaving() -> None:
             return
         assert world.shown() == b'{"inputs": 2, "quarantined": 0}\n', f"stopped before call {stop}"
     raise AssertionError("reducing makes more calls than this test expects")
+
+
+def test_a_newer_summary_is_never_set_back() -> None:
+    """Whatever call of an old finalizer is executed when a later generation is shown: by it, or when it is lost."""
+    for stop in range(60):
+        world = World()
+        world.plan("a")
+        world.finish(0, a=b"1")
+        slow = SlowFs(world, stop)
+        try:
+            world.reduce(1, count_results, slow, number=3)
+        except Died:
+            pass
+        if slow.calls <= stop:
+            assert stop > 10
+            return
+        assert world.shown() == b'{"inputs": 2, "quarantined": 0}\n', f"{slow.late} was executed late"
+    raise AssertionError("reducing makes more calls than this test expects")
+
+
+class SlowFs(HookedFs):
+    """A lost finalizer: its call number *at* is executed when another has shown the next generation, and it makes no more."""
+
+    def __init__(self, world: World, at: int) -> None:
+        super().__init__(world.server)
+        self.calls = 0
+        self.late = ""
+        self._world = world
+        self._at = at
+
+    def before(self, op: str, args: tuple[Any, ...]) -> None:
+        self.calls += 1
+        if self.calls - 1 == self._at:
+            self.late = f"{op}{args}"
+            self._world.plan("b")
+            self._world.finish(2, b=b"2")
+            self._world.reduce(3, count_results)
+        elif self.calls - 1 > self._at:
+            raise Died
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["after", "before"])
