@@ -257,7 +257,7 @@ class Aftermath:
             self.story.quarantined(ticket, each.path, failed.error)
         directories = places.directories(ok=outcome.ok)
         write_done(self.fs, self.layout, self.stage, ticket.segment, {ticket.lo: outcome}, directories)
-        if policy.part_count(each.size_bytes, self.job.split_bytes) > 1:
+        if policy.is_split(each.size_bytes, self.job.split_bytes):
             remove_parts(self.fs, self.layout, ticket.segment)
         self.claims.drop(ticket)
         self.mind_quarantine()

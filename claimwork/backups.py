@@ -135,7 +135,7 @@ class Backups:
         except (OSError, RecordError):
             return None
         each = inputs[index] if index < len(inputs) else None
-        return None if each is None or policy.part_count(each.size_bytes, self.job.split_bytes) > 1 else each
+        return None if each is None or policy.is_split(each.size_bytes, self.job.split_bytes) else each
 
     def _rights(self) -> set[tuple[int, int]]:
         try:

@@ -128,6 +128,13 @@ def run() -> None:
 @app.command()
 @input_dir
 @out
+@option(
+    "--expect-inputs",
+    "expects",
+    env="EXPECT_INPUTS",
+    is_flag=True,
+    help="End with code 12, and plan nothing, when IN holds no inputs: the wrong directory may be mounted there.",
+)
 @job_options
 @log_format
 @quiet

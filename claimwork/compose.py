@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import signal
@@ -10,7 +9,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 from . import __version__, policy
@@ -28,6 +26,7 @@ from .layout import Layout
 from .names import Kind, plan_ticket, reduce_ticket
 from .news import News, Tell, silent
 from .plan_log import PlanLog
+from .planner import list_inputs
 from .pulse import Pulse
 from .records import BeatRecord, Job
 from .results import Stage
@@ -234,24 +233,6 @@ def stop_on_signals() -> Stop:
     return stop
 
 
-def usable_slots(cgroup: str = "/sys/fs/cgroup") -> int:
-    """Cores that this process may use, by its affinity and by the limit of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _quota(cgroup))))
-
-
-def _quota(cgroup: str) -> float:
-    """The cores that a container is limited to (`docker run --cpus`), which do not show in its affinity; inf: any."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroups v2, v1
-        try:
-            quota, period = " ".join(Path(cgroup, each).read_text(encoding="ascii") for each in names).split()
-            if quota not in ("max", "-1"):
-                return int(quota) / int(period)
-        except (OSError, ValueError, ZeroDivisionError):
-            continue  # there is none here
-    return math.inf
-
-
 def plan_now(mount: Mount, job: Job, input_dir: str, stop: Stop, tell: Tell) -> Tally:
     """List IN and add what is new; returns when the plan is closed."""
     setup = Setup(kinds=frozenset({Kind.PLAN}), tell=tell, grace_s=policy.GRACE_S)
@@ -265,3 +246,18 @@ def require_input(input_dir: str | None) -> str:
     if not os.path.isdir(input_dir):
         raise WorkerFault(f"IN {input_dir!r} is not there: mount the directory of the inputs; no input was charged")
     return input_dir
+
+
+def expect_inputs(input_dir: str, job: Job) -> None:
+    """Raise WorkerFault when IN holds no inputs of *job*: the wrong thing is mounted. Ends at the first that it finds."""
+    unreadable: list[str] = []
+    try:
+        if next(list_inputs(input_dir, job, unreadable.append), None) is not None:
+            return
+    except OSError as error:
+        unreadable.append(f"{input_dir!r}: {error.strerror}")
+    why = f" that can be read ({unreadable[0]})" if unreadable else ""
+    raise WorkerFault(
+        f"IN {input_dir!r} holds no inputs{why}: is the right directory mounted there? Nothing was planned; "
+        "if it is meant to be empty, plan without --expect-inputs (CLAIMWORK_EXPECT_INPUTS=0)"
+    )

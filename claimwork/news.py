@@ -15,6 +15,11 @@ class News(StrEnum):
 
     WAITING = "waiting", "info", "there is no job yet, and it is waited for"
     JOINED = "joined", "info", "the first sign of life is out; from now on peers watch this worker"
+    LITTLE_MEMORY = (
+        "little_memory",
+        "warning",
+        "the container's limit of memory is small for so many slots: children may be killed, and their inputs charged",
+    )
     LISTING = "listing", "info", "a listing of IN lasts; how many inputs it has found so far"
     PLANNED = "planned", "info", "IN was listed, and what is new was planned"
     NO_INPUTS = "no_inputs", "warning", "IN was listed and holds no inputs"

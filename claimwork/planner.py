@@ -144,7 +144,7 @@ class Planner:
         return some[: next((nth for nth, each in enumerate(some) if self._is_split(each)), len(some))]
 
     def _is_split(self, each: Input) -> bool:
-        return policy.part_count(each.size_bytes, self._job.split_bytes) > 1
+        return policy.is_split(each.size_bytes, self._job.split_bytes)
 
     def _named(self, each: Input) -> Input:
         if not self._job.folds_names or each.of is not None:

@@ -63,6 +63,7 @@ GRACE_S = 8.0  # Docker kills 10 s after SIGTERM; two are left for handing back
 INLINE_BYTES = 512  # values up to this size stand in the done record itself
 VALUE_LIMIT_BYTES = 64 << 20  # a result larger than this is not read back as a value
 LOG_TAIL_BYTES = 4096
+SLOT_BYTES = 100 << 20  # a child takes 23 MB before it loads a task, and some 100 with a library for tables
 
 
 def backoff_ms(attempt: int, base_s: float) -> int:
@@ -113,6 +114,11 @@ def part_count(size_bytes: int, split_bytes: int | None) -> int:
     return 1 if split_bytes is None else max(1, -(-size_bytes // part_bytes(size_bytes, split_bytes)))
 
 
+def is_split(size_bytes: int, split_bytes: int | None) -> bool:
+    """Whether an input is processed in parts."""
+    return part_count(size_bytes, split_bytes) > 1
+
+
 def part_bytes(size_bytes: int, split_bytes: int) -> int:
     """How large the parts of an input are: as the job says, or larger where that would make more than `PARTS_MAX`."""
     return max(split_bytes, -(-size_bytes // PARTS_MAX))
@@ -137,6 +143,11 @@ def is_late(for_s: float, expected_s: float) -> bool:
 def backups_allowed(workers: int) -> int:
     """How many of so many workers may run copies at a time."""
     return max(1, int(BACKUP_SHARE * workers))
+
+
+def is_little_memory(limit_bytes: float, slots: int) -> bool:
+    """Whether so many children may well be more than a container's limit holds."""
+    return slots > 1 and limit_bytes < slots * SLOT_BYTES
 
 
 def weight_class(size_bytes: int) -> int:

@@ -18,7 +18,7 @@ from .inputs import Life
 from .lines import LINE_EVERY_S, printable
 from .news import News
 from .records import Job
-from .snapshot import Current, Snapshot, duration
+from .snapshot import Current, Snapshot, counted, duration
 from .trouble import Trouble
 
 _PIPE_COLUMNS = 200
@@ -69,7 +69,7 @@ def losses_line(snapshot: Snapshot) -> str:
         (snapshot.reclaimed, "ticket", "reclaimed"),
         (snapshot.fenced, "worker", "fenced"),
     )
-    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in counts if count)
+    return ", ".join(f"{counted(count, noun)} {what}" for count, noun, what in counts if count)
 
 
 def rate_words(snapshot: Snapshot) -> str:
@@ -132,9 +132,9 @@ def _bar(label: str, done: int, total: int) -> RenderableType:
 def why_lines(life: Life, job: Job) -> Iterator[str]:
     """The life of one input, a fact a line."""
     yield f"{printable(life.path)}: {life.state}"
-    yield f"  {life.size_bytes} bytes, input {life.index} of segment {life.segment}"
+    yield f"  {counted(life.size_bytes, 'byte')}, input {life.index} of segment {life.segment}"
     if life.outcome is not None and life.outcome.ok:
-        yield f"  result {printable(life.result)}, {life.outcome.size_bytes} bytes, digest {life.outcome.digest}"
+        yield f"  result {printable(life.result)}, {counted(life.outcome.size_bytes, 'byte')}, digest {life.outcome.digest}"
     if life.parts > 1 and life.outcome is None:
         yield f"  {life.parts_known} of {life.parts} parts are there"
     if life.ticket is not None:

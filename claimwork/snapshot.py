@@ -117,6 +117,7 @@ class Facts:
     """What a verdict follows from."""
 
     planned: bool
+    total: int
     complete: bool
     covered: bool
     planning: bool
@@ -134,7 +135,7 @@ def verdict(facts: Facts) -> tuple[str, str, Exit]:
     if facts.complete:
         if facts.quarantined:
             return "DONE", f"all inputs are settled, {facts.quarantined} of them quarantined", Exit.QUARANTINED
-        return "DONE", "every input has its result", Exit.COMPLETE
+        return "DONE", "every input has its result" if facts.total else "there were no inputs", Exit.COMPLETE
     if facts.blocked:
         return "BLOCKED", "the reducer failed; mend it, then: claimwork reduce", Exit.WORK_REMAINS
     if facts.over:
@@ -158,6 +159,11 @@ def place(machine: str, service: str, slot: str) -> str:
     if not slot:
         return machine
     return f"{machine} {service}.{slot}" if service else f"{machine} slot {slot}"
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """A number and its noun: ``1 input``, ``2 inputs``; *more* where an s behind *one* does not make the plural."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from .errors import mount_fault
 from .fs import Fs, encode_path
 from .layout import Layout
 from .parts import known_parts, publish_part, read_part
-from .policy import part_bounds, part_count
+from .policy import is_split, part_bounds, part_count
 from .records import Input, Job, Part
 from .results import Stage
 from .tasks import Attempt, Runner
@@ -63,7 +63,7 @@ class Splitter:
 
     def splits(self, each: Input) -> bool:
         """Whether an input is processed in parts."""
-        return part_count(each.size_bytes, self._job.split_bytes) > 1
+        return is_split(each.size_bytes, self._job.split_bytes)
 
     def bounds(self, each: Input, nth: int) -> tuple[int, int]:
         """The bytes of part *nth* of an input, from and to (exclusive)."""

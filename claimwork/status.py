@@ -86,6 +86,7 @@ class StatusReader:
         word, words, code = verdict(
             Facts(
                 planned=close is not None,
+                total=counted.total,
                 complete=summary is not None and ended,
                 covered=covered,
                 planning=not ended,

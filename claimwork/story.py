@@ -13,7 +13,7 @@ from .names import Kind, Ticket
 from .news import News, Tell, silent
 from .planner import PlanReport
 from .records import BeatRecord, Job
-from .snapshot import duration, place
+from .snapshot import counted, duration, place
 
 
 class Story:
@@ -44,18 +44,22 @@ class Story:
 
     def draining(self, why: str, in_hand: int, grace_s: float) -> None:
         """Nothing more is claimed. *in_hand*: how many slots have something to end."""
-        rest = f"what {in_hand} slots are at may end within {grace_s:g} s" if in_hand else "nothing is in hand"
+        rest = (
+            f"what {counted(in_hand, 'slot is', 'slots are')} at may end within {grace_s:g} s"
+            if in_hand
+            else "nothing is in hand"
+        )
         self._tell(News.DRAINING, f"draining, {why}: {rest}", why=why, slots=in_hand, seconds=grace_s)
 
     def handed_back(self, tickets: int, inputs: int) -> None:
         """What was not finished is ready again."""
-        words = f"handed back {tickets} tickets with {inputs} inputs, uncharged"
+        words = f"handed back {counted(tickets, 'ticket')} with {counted(inputs, 'input')}, uncharged"
         self._tell(News.HANDED_BACK, words, tickets=tickets, inputs=inputs)
 
     def left(self, done: int, failed: int, *, complete: bool) -> None:
         """The last line of a worker that ends by itself or by a signal."""
         news, words = (News.COMPLETE, "nothing is left") if complete else (News.STOPPED, "stopped")
-        self._tell(news, f"{words}: {done} done here, {failed} attempts failed", done=done, failed=failed)
+        self._tell(news, f"{words}: {done} done here, {counted(failed, 'attempt')} failed", done=done, failed=failed)
 
     # -- peers --------------------------------------------------------------------------------------------------------
 
@@ -66,7 +70,7 @@ class Story:
 
     def took_back(self, peer: str, tickets: int) -> None:
         """What it held is ready again."""
-        words = f"took back {tickets} tickets of worker {peer[:8]}"
+        words = f"took back {counted(tickets, 'ticket')} of worker {peer[:8]}"
         self._tell(News.TOOK_BACK, words, peer=peer, tickets=tickets)
 
     def offered_again(self, ticket: Ticket) -> None:
@@ -120,22 +124,22 @@ class Story:
 
     # -- plan and reduction -------------------------------------------------------------------------------------------
 
-    def how_far(self, ticket: Ticket, counted: int, took_s: float) -> None:
-        """A plan has listed, or a reduction has read, *counted* so far."""
+    def how_far(self, ticket: Ticket, found: int, took_s: float) -> None:
+        """A plan has listed, or a reduction has read, *found* so far."""
         seconds = round(took_s, 1)
         if ticket.kind is Kind.PLAN:
-            self._tell(News.LISTING, f"{counted} inputs listed so far", inputs=counted, seconds=seconds)
+            self._tell(News.LISTING, f"{counted(found, 'input')} listed so far", inputs=found, seconds=seconds)
         else:
-            self._tell(News.REDUCING, f"{counted} results read so far", results=counted, seconds=seconds)
+            self._tell(News.REDUCING, f"{counted(found, 'result')} read so far", results=found, seconds=seconds)
 
     def planned(self, ticket: Ticket, report: PlanReport) -> None:
         """IN was listed."""
         if self._rescans and report.known and not report.added:
             return
         inputs = report.added + report.known
-        words = f"planned {report.added} inputs ({report.known} were planned before)"
+        words = f"planned {counted(report.added, 'input')} ({report.known} planned before)"
         if report.unreadable:
-            words += f"; {report.unreadable} directories could not be read"
+            words += f"; {counted(report.unreadable, 'directory', 'directories')} could not be read"
         facts = {
             "inputs": report.added,
             "bytes": report.added_bytes,
@@ -148,13 +152,14 @@ class Story:
         if not inputs:
             self._tell(News.NO_INPUTS, "IN holds no inputs: is the right directory mounted there?")
         if report.generation:
-            words = f"closed generation {report.generation} of the plan: {inputs} inputs in all"
+            words = f"closed generation {report.generation} of the plan: {counted(inputs, 'input')} in all"
             self._tell(News.CLOSED, words, generation=report.generation, inputs=inputs)
 
     def reduced(self, ticket: Ticket, report: ReduceReport) -> None:
         """The summary is out."""
         quarantined = f", {report.quarantined} quarantined" if report.quarantined else ""
-        words = f"reduced generation {report.generation} in {duration(report.took_s)}: {report.results} results{quarantined}"
+        results = counted(report.results, "result")
+        words = f"reduced generation {report.generation} in {duration(report.took_s)}: {results}{quarantined}"
         facts = {
             "generation": report.generation,
             "results": report.results,

@@ -54,6 +54,45 @@ def layout(mount: tuple[Fs, str]) -> Layout:
     return tree
 
 
+def memory_tree(kind: str = "tmpfs") -> tuple[MemoryServer, Layout]:
+    """The tree of a new job in memory, on a filesystem of this *kind*."""
+    server, tree = MemoryServer(kind, rng=Random(0)), Layout("/out")
+    for directory in ("/out", *tree.directories()):
+        server.mkdir(directory)
+    return server, tree
+
+
+class Told:
+    """A child's `Progress` without a worker: notes what it is told, and says to stop before input *stop*."""
+
+    def __init__(self, stop: int = 1 << 62) -> None:
+        self.stop = stop
+        self.begun: list[int] = []
+        self.counts: list[int] = []
+
+    def loaded(self) -> None:
+        """Nobody waits for it."""
+
+    def begin(self, index: int) -> None:
+        """Note the input."""
+        self.begun.append(index)
+
+    def end(self) -> None:
+        """Nobody waits for it."""
+
+    def counted(self, count: int) -> None:
+        """Note the number."""
+        self.counts.append(count)
+
+    def stops_at(self) -> int:
+        """What the worker would say."""
+        return self.stop
+
+    def is_set(self) -> bool:
+        """No claim is ever lost here."""
+        return False
+
+
 class Peer:
     """What one worker needs to hold tickets, on any filesystem: its directories, its stage, its store."""
 

@@ -16,6 +16,7 @@ from claimwork.names import parse_number, parse_range
 from claimwork.policy import INLINE_BYTES
 from claimwork.records import Input, Job, Outcome, Segment
 from claimwork.repair import Repairer, report_of
+from claimwork.snapshot import counted
 
 from .disk import Content, Disk, Finding, Mend, Suspicion, in_words, why_not
 from .plan import Plan
@@ -156,7 +157,7 @@ class Outcomes:
         if not same:
             said = oks[0].outcome
             what = (
-                f"has {content[0]} bytes with digest {content[1]}, "
+                f"has {counted(content[0], 'byte')} with digest {content[1]}, "
                 f"and was published with {said.size_bytes} and {said.digest}: somebody changed it. "
                 f"Put the original back, or move this file away; {_CHANGED}"
             )

@@ -12,6 +12,7 @@ from claimwork.errors import RecordError
 from claimwork.names import parse_number
 from claimwork.records import Summary
 from claimwork.repair import Repairer
+from claimwork.snapshot import counted
 
 from .disk import Disk, Finding, Mend, Suspicion, gaps, why_not
 from .outcomes import OK, OPEN, QUARANTINED, UNVERIFIED
@@ -84,7 +85,7 @@ class Summaries:
         counts = self._counts(number)
         if not self._agrees(number, summary, counts):
             what = (
-                f"counts {summary.inputs} inputs, {summary.results} results and {summary.quarantined} quarantined; "
+                f"counts {counted(summary.inputs, 'input')}, {counted(summary.results, 'result')} and {summary.quarantined} quarantined; "
                 f"the done records say {counts.inputs}, {counts.results} and {counts.quarantined}"
             )
             found.append(Suspicion(Finding("summary-counts", path, what, _AGAIN), mend))

@@ -10,7 +10,7 @@ from ..errors import Exit
 from ..lines import printable, teller
 from ..news import News
 from ..records import dumps
-from ..snapshot import Snapshot, duration
+from ..snapshot import Snapshot, counted, duration
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _pace(last: Snapshot, since: Since) -> str:
     inputs = last.done + last.quarantined - first.done - first.quarantined
     speed = per_second(inputs / since.took_s, (last.done_bytes - first.done_bytes) / since.took_s)
     failed = last.failed - first.failed
-    trouble = f", {failed} attempts failed" if failed > 0 else ""
-    return f"{inputs} inputs in {duration(since.took_s)}, {speed}{trouble}"
+    trouble = f", {counted(failed, 'attempt')} failed" if failed > 0 else ""
+    return f"{counted(inputs, 'input')} in {duration(since.took_s)}, {speed}{trouble}"
 
 
 def _tell_verdict(snapshot: Snapshot, *, quiet: bool) -> None:

@@ -15,7 +15,7 @@ from ..errors import Exit, UsageError, WorkerFault
 from ..fs import decode_path
 from ..job import require_job
 from ..lines import complain, printable
-from ..snapshot import Snapshot
+from ..snapshot import Snapshot, counted
 from ..status import StatusReader
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def retry(out: str, patterns: tuple[str, ...], *, dry_run: bool) -> Exit | int:
         sys.stdout.write(f"{printable(each.path)}\n")
     if chosen and not dry_run:
         mount.with_stage(job, lambda store, stage: plan_retry(mount.fs, mount.layout, job, stage, store, chosen))
-    verb = "would be" if dry_run else "are"
-    sys.stderr.write(f"{len(chosen)} inputs {verb} back in ready")
+    are = ("input would be", "inputs would be") if dry_run else ("input is", "inputs are")
+    sys.stderr.write(f"{counted(len(chosen), *are)} back in ready")
     sys.stderr.write(f"; next: claimwork run IN {out}, or claimwork worker IN {out}\n" if chosen else "\n")
     return Exit.COMPLETE
 
@@ -147,7 +147,9 @@ def export(out: str, form: str, output: str | None) -> Exit | int:
             write(reader, form, file)
     snapshot = StatusReader(mount.fs, mount.layout, mount.clock).read()
     if snapshot.exit_code == Exit.WORK_REMAINS:
-        sys.stderr.write(f"claimwork: work remains: {reader.results} of {snapshot.total} inputs are in this export\n")
+        sys.stderr.write(
+            f"claimwork: work remains: this export has {reader.results} of {counted(snapshot.total, 'input')}\n"
+        )
     return snapshot.exit_code
 
 
@@ -204,9 +206,9 @@ def check(out: str, *, repair: bool, as_json: bool) -> Exit | int:
         for each in [*report.findings, *report.notes]:
             mend = f"; {each.repair}" if each.repair else ""
             sys.stdout.write(f"{each.code}: {printable(each.path)}: {printable(each.what)}{mend}\n")
-        words = "clean" if report.clean else f"{len(report.findings)} findings"
+        words = "clean" if report.clean else counted(len(report.findings), "finding")
         sys.stdout.write(
-            f"{words}: {report.results} results, {report.quarantined} quarantined, {report.open} open, "
-            f"of {report.inputs} inputs\n"
+            f"{words}: {counted(report.results, 'result')}, {report.quarantined} quarantined, {report.open} open, "
+            f"of {counted(report.inputs, 'input')}\n"
         )
     return Exit.COMPLETE if report.clean else Exit.UNEXPECTED

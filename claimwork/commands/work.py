@@ -11,14 +11,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..compose import JOB_WITHIN_S, RELAYED, Mount, plan_now, require_input, stop_on_signals, usable_slots
+from ..compose import (
+    JOB_WITHIN_S,
+    RELAYED,
+    Mount,
+    expect_inputs,
+    plan_now,
+    require_input,
+    stop_on_signals,
+)
+from ..container import memory_bytes, usable_slots
 from ..errors import Exit, UsageError, WorkerFault
 from ..job import check_paths, check_task, prepare_out, require_job
 from ..lines import teller
 from ..names import Kind
 from ..news import News, Tell
-from ..records import Job
-from ..snapshot import Snapshot
+from ..planner import PlanReport
+from ..policy import is_little_memory
+from ..records import Job, dumps
+from ..snapshot import Snapshot, counted
 from ..status import StatusReader
 from ..tasks import die_with_parent
 from ..worker import Setup, Stop
@@ -27,6 +38,7 @@ from .wanted import names_a_task, wanted_job
 
 _PROGRESS_EVERY_S = 0.25
 _SIDE_EFFECTS = 64  # the code with which the child that imports a task says that it has some
+_PLANNED = ("added", "added_bytes", "known", "changed", "unreadable")
 
 
 def run(
@@ -49,10 +61,13 @@ def run(
         _say_planned(tally.planned, first, progress.say)
         nothing_new = tally.planned is not None and tally.planned.added == 0
         if first.verdict == "DONE" and existed and nothing_new:
-            progress.say(f"nothing to do: all {first.total} inputs are settled")
+            progress.say(f"nothing to do: {counted(first.total, 'input is', 'inputs are')} settled")
             code, since = 0, None
         else:
-            of_worker = ["--slots", slots or usable_slots(), "--grace", grace, "--fault-after", fault_after]
+            slots = slots or usable_slots()
+            if warning := _memory_warning(slots):
+                progress.say(warning)
+            of_worker = ["--slots", slots, "--grace", grace, "--fault-after", fault_after]
             code = _run_local_worker(input_dir, out, [str(each) for each in of_worker], reader, progress, stop)
             since = Since(first, mount.clock.monotonic() - started)
     if not code:
@@ -62,9 +77,9 @@ def run(
     return code
 
 
-def plan(input_dir: str, out: str, log_format: str, *, quiet: bool, **options: Any) -> Exit | int:
+def plan(input_dir: str, out: str, log_format: str, *, expects: bool, quiet: bool, **options: Any) -> Exit | int:
     """Create the job, or add inputs that are new since; also while workers run."""
-    mount, job, existed = _open(out, input_dir, options)
+    mount, job, existed = _open(out, input_dir, options, expects=expects)
     stop = stop_on_signals()
     if existed:
         mount.plan_again(job)
@@ -72,10 +87,12 @@ def plan(input_dir: str, out: str, log_format: str, *, quiet: bool, **options: A
     if stop.times:
         return 128 + stop.signal
     snapshot = StatusReader(mount.fs, mount.layout, mount.clock).read()
+    if log_format == "json":  # where one reader gets both streams, as of a service, every line is an object
+        sys.stdout.write(dumps(_planned(tally.planned, snapshot)).decode() + "\n")
+        return Exit.COMPLETE
     _say_planned(tally.planned, snapshot, _print)
-    sys.stdout.write(
-        f"{snapshot.total} inputs in the plan, {snapshot.total - snapshot.done} of them without a result\n"
-    )
+    left = snapshot.total - snapshot.done
+    _print(f"{counted(snapshot.total, 'input')} in the plan, {left} of them without a result")
     return Exit.COMPLETE
 
 
@@ -105,8 +122,11 @@ def worker(
         tell(News.COMPLETE, "nothing is left: the job is complete")
         return Exit.COMPLETE
     require_input(input_dir)
+    slots = slots or usable_slots()
+    if warning := _memory_warning(slots):
+        tell(News.LITTLE_MEMORY, warning, slots=slots)
     setup = Setup(stay=stay, rescan=stay, grace_s=grace, fault_after=fault_after, tell=tell)
-    tally = mount.work(job, input_dir, setup, slots or usable_slots(), stop, verbose=verbose and not quiet)
+    tally = mount.work(job, input_dir, setup, slots, stop, verbose=verbose and not quiet)
     if tally.complete:
         return Exit.COMPLETE
     return 128 + tally.stopped_by if tally.stopped_by else Exit.WORK_REMAINS
@@ -135,13 +155,26 @@ def reduce(out: str, log_format: str, *, wait: bool, quiet: bool) -> Exit | int:
     return give_up(snapshot, form=log_format)
 
 
-def _open(out: str, input_dir: str | None, options: dict[str, Any]) -> tuple[Mount, Job, bool]:
-    """The job of OUT, created when there is none; and whether it was there before."""
+def _memory_warning(slots: int) -> str:
+    """What to expect of so many slots, or nothing: a child killed for its memory looks like one that its input ended."""
+    limit = memory_bytes()
+    if not is_little_memory(limit, slots):
+        return ""
+    return (
+        f"{slots} slots share {int(limit) >> 20} MB of memory: a child that needs more than is left is killed, and its "
+        "input charged an attempt; raise the limit or lower --slots"
+    )
+
+
+def _open(out: str, input_dir: str, options: dict[str, Any], *, expects: bool = False) -> tuple[Mount, Job, bool]:
+    """The job of OUT, created when there is none; and whether it was there before. *expects*: not without inputs."""
     check_paths(input_dir, out)
     prepare_out(out)
     mount = Mount(out)
     wanted = wanted_job(mount, options)
     existing = mount.job()
+    if expects:
+        expect_inputs(input_dir, existing or wanted)
     if existing is None:
         if not wanted.command and wanted.task != "wordcount":
             pure = not _has_side_effects(wanted.task, splits=wanted.split_bytes is not None)
@@ -166,19 +199,27 @@ def _has_side_effects(task: str, *, splits: bool) -> bool:
     return done.returncode == _SIDE_EFFECTS
 
 
-def _say_planned(planned: Any, snapshot: Snapshot, say: Callable[[str], None]) -> None:
+def _planned(planned: PlanReport | None, snapshot: Snapshot) -> dict[str, Any]:
+    """What `plan` answers to programs; without what was added when another worker did it."""
+    found = {} if planned is None else {each: getattr(planned, each) for each in _PLANNED}
+    return {"schema": 1, **found, "inputs": snapshot.total, "without_result": snapshot.total - snapshot.done}
+
+
+def _say_planned(planned: PlanReport | None, snapshot: Snapshot, say: Callable[[str], None]) -> None:
     if planned is None:
-        say(f"planned by another worker: {snapshot.total} inputs in all")
+        say(f"planned by another worker: {counted(snapshot.total, 'input')} in all")
         return
     from ..render import size
 
-    say(f"planned {planned.added} new inputs ({size(planned.added_bytes)}), {planned.known} were planned before")
+    say(f"planned {counted(planned.added, 'new input')} ({size(planned.added_bytes)}), {planned.known} planned before")
     if not planned.added + planned.known:
         say("IN holds no inputs: is it the right directory?")
     if planned.changed:
-        say(f"{planned.changed} inputs have another size than when they were planned; what was planned stands")
+        say(
+            f"{counted(planned.changed, 'input has', 'inputs have')} another size than when planned; what was planned stands"
+        )
     if planned.unreadable:
-        say(f"{planned.unreadable} directories could not be read and were passed over")
+        say(f"passed over {counted(planned.unreadable, 'directory', 'directories')} that could not be read")
 
 
 def _run_local_worker(

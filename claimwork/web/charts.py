@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..render import size
-from ..snapshot import duration
+from ..snapshot import counted, duration
 
 WIDTH, LEFT, RIGHT = 720, 160, 26  # units of a drawing; its text is 11 of them high
 HEIGHT, TOP, BOTTOM = 160, 8, 22
@@ -126,7 +126,8 @@ def scatter(history: dict[str, Any]) -> Plot | None:
     y = _decades([took for _, took in points], height - BOTTOM, TOP)
     places = sorted({(x(size_bytes), y(took)) for size_bytes, took in points})
     shape = "".join(f"M{at} {up}h0" for at, up in places)
-    words = f"{len(points)} of {history['timed']} inputs" if history["timed"] > len(points) else f"{len(points)} inputs"
+    words = f"{len(points)} of " if history["timed"] > len(points) else ""
+    words += counted(max(history["timed"], len(points)), "input")
     return Plot(shape, _decade_ticks(x, size), _decade_ticks(y, duration), words, height)
 
 
@@ -137,7 +138,8 @@ def timeline(history: dict[str, Any]) -> Timeline | None:
     for number, each in enumerate(history["workers"]):
         bars = [(x(began), x(ended)) for began, ended, _ in each["spans"]]
         marks = tuple(Mark(x(at), f"{name}: {words}") for at, name, words in each["fails"])
-        words = f"{each['id']}: {each['inputs']} inputs in {duration(each['took_s'])}, {each['failed']} failed attempts"
+        words = f"{each['id']}: {counted(each['inputs'], 'input')} in {duration(each['took_s'])}"
+        words += f", {counted(each['failed'], 'failed attempt')}"
         wide = tuple((began, round(max(ended - began, 1.0), 1)) for began, ended in bars)
         label = f"{each['id'][:4]} {each['where']}".strip()
         rows.append(Row(number * ROW, label if len(label) <= _LABEL else label[: _LABEL - 1] + "…", words, wide, marks))

@@ -8,6 +8,8 @@ import shlex
 
 import yaml
 
+from claimwork.compose import JOB_WITHIN_S
+from claimwork.policy import GRACE_S
 from tests.docs.cli_page import parameters
 from tests.docs.markdown import blocks, steps, text_of
 
@@ -40,10 +42,48 @@ def test_what_a_job_and_its_workers_can_be_told_the_stack_passes_on() -> None:
         each.variable for each in parameters() if each.command in ("plan", "worker", "reduce") and each.is_option
     }
     commands = {word for service in stack["services"].values() for word in service["command"]}
-    by_itself = {each.variable for each in parameters() if each.name in commands} | {"CLAIMWORK_SLOTS"}
+    by_itself = {each.variable for each in parameters() if each.name in commands}
+    passed = {name for service in stack["services"].values() for name in service["environment"]}
 
     assert {"CLAIMWORK_JOIN", "CLAIMWORK_WAIT"} <= by_itself
-    assert of_worker - by_itself - set(stack["x-environment"]) == {"CLAIMWORK_QUIET"}
+    assert of_worker - by_itself - passed == {"CLAIMWORK_QUIET"}
+
+
+def test_swarm_kills_later_than_a_worker_needs() -> None:
+    """With the grace that it was told, or its own: docker adds up durations that stand behind each other."""
+    service = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]["worker"]
+    spelled = re.fullmatch(r"(\d+)s\$\{CLAIMWORK_GRACE:-(\d+)\}s", service["stop_grace_period"])
+
+    assert spelled
+    assert float(spelled[2]) == GRACE_S
+    assert float(spelled[1]) > 2
+    assert service["environment"]["CLAIMWORK_GRACE"] is None
+
+
+def test_only_answers_use_up_the_restarts_of_the_finalizer() -> None:
+    """It repeats one within seconds. A wait for a job takes a minute, and drains are rarer: so many are in no window."""
+    finalizer = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]["finalizer"]["deploy"]["restart_policy"]
+
+    window_s = int(finalizer["window"].removesuffix("s"))
+    assert 10 * finalizer["max_attempts"] < window_s < JOB_WITHIN_S * finalizer["max_attempts"]
+
+
+def test_a_stack_is_deployed_with_a_decision_about_its_dashboard() -> None:
+    """Unset is an error that says what to set; empty is an answer."""
+    told = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]["dashboard"]["environment"]["CLAIMWORK_TOKEN"]
+
+    assert re.fullmatch(r"\$\{CLAIMWORK_TOKEN\?[^{}]+CLAIMWORK_TOKEN=[^{}]+\}", told)
+
+
+def test_the_planner_of_every_engine_expects_inputs() -> None:
+    """A wrong mount has none, and a job of none would be done at once."""
+    stack = yaml.safe_load(text_of("stack/claimwork.yml"))["services"]["plan"]["environment"]
+    pods = yaml.safe_load(text_of("stack/kubernetes/claimwork.yml"))["items"]
+
+    assert stack["CLAIMWORK_EXPECT_INPUTS"] == "${CLAIMWORK_EXPECT_INPUTS:-1}"
+    assert ["plan", "--expect-inputs"] in [
+        each["spec"]["template"]["spec"]["containers"][0]["args"] for each in pods if each["kind"] == "Job"
+    ]
 
 
 def test_the_table_tells_what_a_variable_is_when_nobody_sets_it() -> None:

@@ -39,6 +39,36 @@ def test_a_missing_input_directory_is_named(bench: Bench, command: str) -> None:
     assert not bench.out.exists()
 
 
+def test_an_input_directory_without_inputs_may_be_the_wrong_one(bench: Bench) -> None:
+    """Who expects inputs plans nothing where none fits; the same command does once they are there, or when it is told."""
+    told = {"CLAIMWORK_EXPECT_INPUTS": "1"}
+    bench.put("a.csv")
+
+    line = bench.fails(12, "plan", "in", "out", "--include", "*.txt", "--expect-inputs")
+    assert line == (
+        "claimwork: IN 'in' holds no inputs: is the right directory mounted there? Nothing was planned; if it is meant "
+        "to be empty, plan without --expect-inputs (CLAIMWORK_EXPECT_INPUTS=0)"
+    )
+    assert os.listdir(bench.out) == []
+
+    assert bench.ok("plan", "in", "out", env=told).stdout.startswith("planned 1 new input (12 B)")
+    (bench.inputs / "a.csv").unlink()
+    assert "holds no inputs" in bench.fails(12, "plan", "in", "out", env=told)
+    assert bench.ok("plan", "in", "out", env={"CLAIMWORK_EXPECT_INPUTS": "0"}).stdout.startswith("planned 0 new inputs")
+
+
+def test_an_input_directory_that_cannot_be_read_holds_none(open_bench: Bench) -> None:
+    """And the line says which."""
+    open_bench.put("deep/a")
+    (open_bench.inputs / "deep").chmod(0)
+    open_bench.out.mkdir()
+    os.chown(open_bench.out, NOBODY, NOBODY)
+
+    line = open_bench.fails(12, "plan", "in", "out", "--expect-inputs", uid=NOBODY)
+
+    assert "holds no inputs that can be read ('in/deep': Permission denied)" in line
+
+
 def test_input_that_is_a_file_is_named(bench: Bench) -> None:
     """IN that is a file is a usage error."""
     line = bench.fails(2, "run", "tasks.py", "out")

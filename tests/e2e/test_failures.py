@@ -79,7 +79,7 @@ def test_retry_when_nothing_is_quarantined(bench: Bench) -> None:
     bench.put("raises", "a")
     bench.run("--task", "tasks:troubled", "--max-attempts", "1", code=4)
 
-    assert "1 inputs are back in ready" in bench.ok("retry", "out").stderr
+    assert "1 input is back in ready" in bench.ok("retry", "out").stderr
     assert bench.ok("retry", "out").stderr == "0 inputs are back in ready\n"
     bench.say("mended")
     bench.run()

@@ -78,7 +78,7 @@ def test_planning_while_workers_run(bench: Bench) -> None:
     planned = bench.plan()
 
     assert planned.stdout.splitlines() == [
-        "planned 2 new inputs (24 B), 1 were planned before",
+        "planned 2 new inputs (24 B), 1 planned before",
         "3 inputs in the plan, 3 of them without a result",
     ]
     assert bench.status()["generation"] == 2
@@ -95,7 +95,7 @@ def test_planning_again_adds_nothing(bench: Bench) -> None:
 
     again = bench.plan()
 
-    assert again.stdout.splitlines()[0] == "planned 0 new inputs (0 B), 2 were planned before"
+    assert again.stdout.splitlines()[0] == "planned 0 new inputs (0 B), 2 planned before"
     assert bench.status()["generation"] == 1
 
 

@@ -92,7 +92,7 @@ def test_odd_names_cannot_play_with_the_terminal(bench: Bench) -> None:
         assert "\\x1b[31m" in each
         assert "\x1b" not in each
     assert bench.ok("retry", "out", "--dry-run").stdout == "raises\\x1b[31m\\n\\udcff\n"
-    assert bench.ok("retry", "out", name, "--dry-run").stderr.startswith("1 inputs")
+    assert bench.ok("retry", "out", name, "--dry-run").stderr.startswith("1 input would be back in ready")
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
@@ -167,7 +167,7 @@ def test_files_that_this_user_cannot_read(open_bench: Bench) -> None:
     planned = open_bench.ok("plan", "in", "out", "--max-attempts", "2", "--backoff", "0", uid=NOBODY)
     open_bench.ok("worker", "in", "out", "-q", "--slots", "1", uid=NOBODY)
 
-    assert "1 directories could not be read and were passed over" in planned.stdout
+    assert "passed over 1 directory that could not be read" in planned.stdout
     (report,) = open_bench.reports().values()
     assert [(each["kind"], each["error"]) for each in report["attempts"]] == [
         ("unreadable", "cannot read the input: permission denied") for _ in range(2)

@@ -77,7 +77,7 @@ def test_workers_share_one_input(large: Bench, claims: str) -> None:
     assert {ran.input for ran in large.runs()} == {f"held:{start}" for start in (0, 100, 200, 300)}
     assert len(large.runs()) == 4
     assert {ran.worker for ran in large.runs()} >= {held.worker}
-    assert large.ok("check", "out").stdout.startswith("clean: 1 results")
+    assert large.ok("check", "out").stdout.startswith("clean: 1 result, ")
     assert large.is_settled()
     assert os.listdir(large.out / ".claimwork/parts") == []
 

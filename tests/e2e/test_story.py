@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -143,12 +144,28 @@ def test_a_worker_that_is_stopped(bench: Bench) -> None:
     assert (back["tickets"], back["inputs"], back["message"]) == (
         1,
         1,
-        "handed back 1 tickets with 1 inputs, uncharged",
+        "handed back 1 ticket with 1 input, uncharged",
     )
 
 
+def test_a_worker_with_little_memory_for_its_slots_says_so(bench: Bench) -> None:
+    """Before it joins; a child that is killed later looks like one that its input ended."""
+    bench.put("a")
+    limit = "from claimwork.commands import work; work.memory_bytes = lambda: 512 << 20"
+    argv = [sys.executable, "-c", f"{limit}; from claimwork.cli import main; main()", "worker", "in", "out"]
+    env = {**bench.env, **JSON}
+    ended = [
+        subprocess.run([*argv, "--slots", slots], cwd=bench.root, env=env, capture_output=True, text=True, check=True)
+        for slots in ("8", "2")
+    ]
+
+    warning = the(ended[0].stderr, "little_memory")
+    assert (warning["level"], warning["slots"]) == ("warning", 8)
+    assert "little_memory" not in events(ended[1].stderr)
+
+
 def test_planner_and_finalizer(bench: Bench) -> None:
-    """Services of their own: each says what it is, what it did, and how the job is; the answer on stdout is as ever."""
+    """Services of their own: each says what it is, what it did, and how the job is; the answer on stdout is JSON as well."""
     finalizer = bench.start("reduce", "out", "--wait", env=JSON)
     wait_until(lambda: select(finalizer), "the finalizer says that it waits")
     bench.put("a")
@@ -159,7 +176,8 @@ def test_planner_and_finalizer(bench: Bench) -> None:
 
     assert events(planned.stderr) == ["joined", "planned", "closed"]
     assert the(planned.stderr, "joined")["role"] == "planner"
-    assert planned.stdout.startswith("planned 1 new inputs (12 B), 0 were planned before\n")
+    counts = {"added": 1, "added_bytes": 12, "known": 0, "changed": 0, "unreadable": 0}
+    assert json.loads(planned.stdout) == {"schema": 1, **counts, "inputs": 1, "without_result": 1}
     told_by_finalizer = events(ended.stderr)
     assert told_by_finalizer[0] == "waiting"
     assert told_by_finalizer[-1] == "verdict"

@@ -227,7 +227,7 @@ def test_export_of_unfinished_work(bench: Bench) -> None:
     ended = bench.ok("export", "out", code=3)
 
     assert json.loads(ended.stdout) == {"a": {"words": 2, "letters": 10}}
-    assert ended.stderr == "claimwork: work remains: 1 of 2 inputs are in this export\n"
+    assert ended.stderr == "claimwork: work remains: this export has 1 of 2 inputs\n"
 
 
 def test_a_reducer_that_looks_at_the_first_result_only(bench: Bench) -> None:

@@ -48,10 +48,24 @@ def test_a_mount_that_nobody_may_write_is_mended_while_the_stack_waits(site: Sit
     site.verify_that_nobody_was_charged()
 
 
+def test_a_planner_that_sees_no_inputs_waits_for_the_right_mount(site: Site) -> None:
+    """It says so, ends with 12 and is started again, and no job is created; once there are inputs it needs no command."""
+    site.deploy(REPLICAS="2")
+    site.wait_until(lambda: any(task.code == 12 for task in site.tasks("plan")), "the planner fails")
+    assert "IN '/app/data' holds no inputs: is the right directory mounted there?" in site.log("plan")
+    assert not (site.out / ".claimwork").exists()
+
+    site.put("a", "b", "c")
+    site.finish()
+
+    site.verify()
+    site.verify_that_nobody_was_charged()
+
+
 def test_a_worker_that_is_wedged_is_replaced(site: Site) -> None:
     """Its supervisor is stopped, so no beat reaches the mount: the health check ends its container, and another one comes."""
     site.put("held", "a", "b")
-    site.deploy(NEXT, REPLICAS="1", PATIENCE="1", STOP_GRACE="1s")
+    site.deploy(NEXT, REPLICAS="1", PATIENCE="1", GRACE="0")
     site.wait_for_run("held")
     ((node, container),) = site.wait_for_containers(1)
 
@@ -68,7 +82,7 @@ def test_an_outage_that_fails_all_health_checks_ends_no_worker_for_good(site: Si
     """The file server answers nobody for longer than 4 T, and all are ended; when it is back all are there, and finish."""
     site.put("held")
     site.put(*(f"{number:03}" for number in range(20)), seconds=0.5)
-    site.deploy(NEXT, REPLICAS="3", PATIENCE="1", STOP_GRACE="1s")
+    site.deploy(NEXT, REPLICAS="3", PATIENCE="1", GRACE="0")
     site.wait_for_run("held")
     before = {container for _, container in site.wait_for_containers(3)}
     # one that has not yet begun to beat goes by the T of a worker that still waits for its job: it fails after minutes

@@ -51,9 +51,9 @@ def images(site: Site) -> set[str]:
 
 
 def test_a_task_that_is_longer_than_the_grace_is_handed_back(site: Site) -> None:
-    """A worker gives its input two seconds to end; Swarm would kill it only later. The input is run again, uncharged."""
+    """A worker gives its input two seconds to end; Swarm would kill it twelve later. The input is run again, uncharged."""
     site.put("held", "a", "b")
-    site.deploy(REPLICAS="1", GRACE="2", STOP_GRACE="30s")
+    site.deploy(REPLICAS="1", GRACE="2")
     site.wait_for_run("held")
 
     site.scale(0)

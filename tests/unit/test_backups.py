@@ -12,13 +12,13 @@ from claimwork.backups import Backups
 from claimwork.child import MapReport
 from claimwork.effort import Effort
 from claimwork.executor import Crashed, Finished, Running
-from claimwork.layout import Layout
 from claimwork.names import Ticket, map_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Failure, Input, Job, Outcome, Segment
 from claimwork.results import Stage, write_done
 from claimwork.story import Story
-from claimwork.testing import ManualClock, MemoryServer
+from claimwork.testing import ManualClock
+from tests.conftest import memory_tree
 
 JOB = Job("0" * 32, "wordcount", patience_s=75.0, split_bytes=5000)
 HOLDS = [100, 100, 100, 9000]  # bytes of the inputs; the last one is in parts
@@ -31,12 +31,8 @@ class World:
     """Workers of a job in memory; number 1 is at the inputs, the others are idle."""
 
     def __init__(self, kind: str = "tmpfs") -> None:
-        self.server = MemoryServer(kind)
-        self.layout = Layout("/out")
+        self.server, self.layout = memory_tree(kind)
         self.clock = ManualClock()
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
         self.log = PlanLog(self.server, self.layout)
         inputs = [Input(f"{nth}", size) for nth, size in enumerate(HOLDS)]
         self.log.append(0, Segment(inputs, [(0, len(inputs), 1, 1, 0)]), self.stage(1))

@@ -30,6 +30,7 @@ from claimwork.stores import make_store
 from claimwork.tasks import Attempt, GiveUp, PythonRunner, Task
 from claimwork.testing import Died, HookedFs, ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
+from tests.conftest import Told
 
 NAMES = ["a.txt", "b/c.txt", "b/d.json", "b/bad", "flaky", "long", "-odd näme\n", "\udcff"]
 STRANGER = "ab" * 16
@@ -80,26 +81,6 @@ class Inline:
         return []
 
 
-class NoProgress:
-    def loaded(self) -> None:
-        pass
-
-    def begin(self, index: int) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def counted(self, count: int) -> None:
-        pass
-
-    def stops_at(self) -> int:
-        return 1 << 62
-
-    def is_set(self) -> bool:
-        return False
-
-
 class Watched(HookedFs):
     """Tells *then* before each call."""
 
@@ -131,9 +112,7 @@ class Site:
                 return iter([(name, len(name)) for name in self.names])
 
             runner = PythonRunner(Task(_length))
-            work = TicketWork(
-                used, self.layout, self.job, me, "k", "/in", clock, NoProgress(), lambda _job: runner, find
-            )
+            work = TicketWork(used, self.layout, self.job, me, "k", "/in", clock, Told(), lambda _job: runner, find)
             return Inline(work, clock)
 
         identity = BeatRecord(worker or os.urandom(16).hex(), 0, boot="this")
@@ -562,7 +541,7 @@ def planned(site: Site) -> Site:
             "p",
             "/in",
             ManualClock(),
-            NoProgress(),
+            Told(),
             find=lambda *_: iter([(name, len(name)) for name in NAMES]),
         )
         site.fs.mkdir(site.layout.work_of(OTHER))

@@ -6,7 +6,6 @@ import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,13 +15,13 @@ from claimwork.child import Mapper, MapReport
 from claimwork.effort import Effort
 from claimwork.errors import Fenced, WorkerFault
 from claimwork.fs import Fs, digest_of
-from claimwork.layout import Layout
 from claimwork.names import Ticket, map_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.records import Failure, Input, Job, Outcome, Segment, encode_quarantine
 from claimwork.results import Places, Stage, done_ranges, publish, read_done, settle
 from claimwork.tasks import Attempt, CommandFailed, GiveUp, PythonRunner, Results, Task, count_results
-from claimwork.testing import Died, FaultyFs, ManualClock, MemoryServer
+from claimwork.testing import Died, FaultyFs, ManualClock
+from tests.conftest import Told, memory_tree
 
 JOB = Job("job", "wordcount")
 PATHS = ["a", "d/b", "d/c", "e"]
@@ -53,42 +52,11 @@ class Scripted:
         raise AssertionError("no input here is large")
 
 
-class Told:
-    """What the worker and its child tell each other."""
-
-    def __init__(self, stop: int = 999) -> None:
-        self.stop = stop
-        self.begun: list[int] = []
-        self.counts: list[int] = []
-
-    def loaded(self) -> None:
-        pass
-
-    def begin(self, index: int) -> None:
-        self.begun.append(index)
-
-    def end(self) -> None:
-        pass
-
-    def counted(self, count: int) -> None:
-        self.counts.append(count)
-
-    def stops_at(self) -> int:
-        return self.stop
-
-    def is_set(self) -> bool:
-        return False
-
-
 class World:
     """A job of four inputs."""
 
     def __init__(self, job: Job = JOB) -> None:
-        self.server = MemoryServer("ext4", rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree("ext4")
         self.job = job
         self.stage = self.stage_of(1)
         segment = Segment([Input(path, 1) for path in PATHS], [(0, 4, 4, 1, 0)])

@@ -14,6 +14,7 @@ from claimwork.policy import PLENTY, SHARD_TICKETS
 from claimwork.results import Stage
 from claimwork.testing import HookedFs, ManualClock, MemoryServer
 from claimwork.ticket_store import RenameStore
+from tests.conftest import memory_tree
 
 
 class Noted(HookedFs):
@@ -27,9 +28,8 @@ class Noted(HookedFs):
 
 def claims_of(tickets: list[Ticket]) -> tuple[MemoryServer, Layout, Noted, Claims]:
     """A worker's claims, and the tickets that wait for it."""
-    server, layout, me = MemoryServer(), Layout("/out"), f"{1:032x}"
-    server.mkdir("/out")
-    for directory in (*layout.directories(), layout.stage_of(me), layout.work_of(me), f"{layout.ready}/000000"):
+    (server, layout), me = memory_tree(), f"{1:032x}"
+    for directory in (layout.stage_of(me), layout.work_of(me), f"{layout.ready}/000000"):
         server.mkdir(directory)
     for ticket in tickets:
         server.stage(layout.ready_ticket(ticket), b"")

@@ -9,14 +9,14 @@ import pytest
 
 from claimwork.claims import Claims
 from claimwork.coverage import Coverage, JobState
-from claimwork.layout import Layout
 from claimwork.names import Ticket, failure_name, map_ticket, part_ticket, reduce_ticket
 from claimwork.parts import publish_part
 from claimwork.plan_log import PlanLog
 from claimwork.records import Close, Input, Job, Outcome, Part, Segment
 from claimwork.results import Stage, write_done
-from claimwork.testing import HookedFs, ManualClock, MemoryServer
+from claimwork.testing import HookedFs, ManualClock
 from claimwork.ticket_store import RenameStore
+from tests.conftest import memory_tree
 
 OK = Outcome(True, 1, "d")
 TICKETS = [(0, 4, 40, 6, 0), (4, 6, 20, 5, 0), (6, 8, 2, 2, 1)]
@@ -27,11 +27,7 @@ class World:
     """A job in memory of one closed generation: eight inputs in three tickets."""
 
     def __init__(self, *, closed: bool = True) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.worker = f"{1:032x}"
         self.server.mkdir(self.layout.stage_of(self.worker))
         self.server.mkdir(self.layout.work_of(self.worker))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from claimwork import policy, records
 from claimwork.errors import RecordError
 from claimwork.finalizer import ResultReader, read_summary, reduce_generation, show_newest
 from claimwork.fs import Fs
-from claimwork.layout import Layout
 from claimwork.plan_log import PlanLog
 from claimwork.records import Close, Failure, Input, Job, Outcome, Segment, Summary
 from claimwork.results import Places, Stage, adopt, publish, settle, write_done
 from claimwork.tasks import Results, count_results
-from claimwork.testing import Died, FaultyFs, HookedFs, MemoryServer, PausingFs
+from claimwork.testing import Died, FaultyFs, HookedFs, PausingFs
+from tests.conftest import memory_tree
 
 JOB = Job("job", "wordcount")
 
@@ -27,11 +26,7 @@ class World:
     """A job in memory; results are published as a child would."""
 
     def __init__(self) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.stage = self.stage_of(1, self.server)
         self.log = PlanLog(self.server, self.layout)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
 from typing import Any
 
 from claimwork.history_reader import HistoryReader
-from claimwork.layout import Layout
 from claimwork.names import failure_name
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Close, Failure, Input, Outcome, Ran, Segment, encode_beat, encode_failure
 from claimwork.results import Stage, write_done
 from claimwork.testing import HookedFs, MemoryServer
+from tests.conftest import memory_tree
 
 WORKER = f"{1:032x}"
 START = 1.75e9
@@ -34,11 +33,7 @@ class World:
     """A job in memory: segments of four inputs, of which one after the other is done."""
 
     def __init__(self, segments: int) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.server.mkdir(self.layout.stage_of(WORKER))
         self.stage = Stage(self.server, self.layout, WORKER, "w")
         log = PlanLog(self.server, self.layout)

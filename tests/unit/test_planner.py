@@ -14,14 +14,14 @@ from claimwork import policy
 from claimwork.claims import Claims
 from claimwork.coverage import Coverage
 from claimwork.fs import Fs, encode_path
-from claimwork.layout import Layout
 from claimwork.names import Kind, Ticket, mirrored
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Found, Planner, PlanReport, list_inputs
 from claimwork.records import Close, Input, Job, Segment
 from claimwork.results import Stage
-from claimwork.testing import Died, FaultyFs, ManualClock, MemoryServer, PausingFs
+from claimwork.testing import Died, FaultyFs, ManualClock, PausingFs
 from claimwork.ticket_store import RenameStore
+from tests.conftest import memory_tree
 
 JOB = Job("job", "wordcount")
 FOUND: list[Found] = [("small", 1), ("large", 900), ("b/medium", 30), ("b/twin", 30), ("empty", 0)]
@@ -31,11 +31,7 @@ class World:
     """A job in memory, and planners at it."""
 
     def __init__(self, job: Job = JOB) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.job = job
         self.log = PlanLog(self.server, self.layout)
 

@@ -16,6 +16,7 @@ from claimwork.policy import (
     backoff_ms,
     cut_tickets,
     input_cost,
+    is_split,
     missing_ranges,
     part_bounds,
     part_count,
@@ -182,7 +183,8 @@ def test_parts_cover_an_input_and_are_not_too_many(size: int, split: int) -> Non
     ]
 
     assert 1 <= count <= 10_000
-    assert (count == 1) == (size <= split)
+    assert is_split(size, split) == (count > 1) == (size > split)
+    assert not is_split(size, None)
     assert (edges[0][0], edges[-1][1]) == (0, size)
     assert all(start < stop for start, stop in edges) or not size
     assert all(

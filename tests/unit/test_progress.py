@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
 from typing import Any
 
 import pytest
 
 from claimwork.effort import Effort
-from claimwork.layout import Layout
 from claimwork.names import map_ticket, part_ticket
 from claimwork.plan_log import PlanLog
 from claimwork.progress import Open, ProgressReader
@@ -17,6 +15,7 @@ from claimwork.records import BeatRecord, Close, Input, Job, Outcome, Segment, e
 from claimwork.results import Stage, write_done
 from claimwork.status import StatusReader
 from claimwork.testing import HookedFs, ManualClock, MemoryServer
+from tests.conftest import memory_tree
 
 OK = Outcome(True, 1, "d")
 SIZES = [40, 30, 20, 10]
@@ -37,11 +36,7 @@ class World:
     """A job in memory: segments of four inputs, with a ticket each, 256 tickets to a shard."""
 
     def __init__(self, segments: int) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.worker = f"{1:032x}"
         self.server.mkdir(self.layout.stage_of(self.worker))
         self.server.mkdir(self.layout.work_of(self.worker))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from claimwork.inputs import search
 from claimwork.layout import Layout
 from claimwork.plan_log import PlanLog
 from claimwork.records import Input, Segment
 from claimwork.results import Stage
 from claimwork.testing import MemoryServer
+from tests.conftest import memory_tree
 
 
 def planned(*paths: str) -> tuple[MemoryServer, Layout]:
     """A plan of these inputs, of which the first was planned again after them."""
-    server, layout = MemoryServer(rng=Random(0)), Layout("/out")
-    server.mkdir("/out")
-    for directory in layout.directories():
-        server.mkdir(directory)
+    server, layout = memory_tree()
     stage = Stage(server, layout, "a" * 32, "w")
     server.mkdir(stage.directory)
     log = PlanLog(server, layout)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from claimwork import records
 from claimwork.child import Mapper, MapReport
 from claimwork.errors import RecordError, UsageError, WorkerFault
 from claimwork.fs import Fs
-from claimwork.layout import Layout
 from claimwork.names import Ticket
 from claimwork.parts import are_known, known_parts, publish_part, read_part
 from claimwork.plan_log import PlanLog
@@ -27,8 +25,9 @@ from claimwork.planner import Planner, first_tickets
 from claimwork.records import Input, Job, Part, Segment
 from claimwork.results import Stage, done_ranges, read_done
 from claimwork.tasks import Attempt, PythonRunner, Task, _wordcount, load_task, task
-from claimwork.testing import FaultyFs, ManualClock, MemoryServer, run_task
+from claimwork.testing import FaultyFs, ManualClock, run_task
 from claimwork.ticket_store import RenameStore
+from tests.conftest import Told, memory_tree
 
 JOB = Job("job", "mine", split_bytes=10)
 LARGE = Input("d/large", 25)
@@ -45,40 +44,11 @@ def _(values: Iterator[Any]) -> list[list[int]]:
     return [span for value in values for span in value]
 
 
-class Told:
-    """What the worker and its child tell each other."""
-
-    def __init__(self, stop: int = 999) -> None:
-        self.stop = stop
-
-    def loaded(self) -> None:
-        pass
-
-    def begin(self, index: int) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def counted(self, count: int) -> None:
-        pass
-
-    def stops_at(self) -> int:
-        return self.stop
-
-    def is_set(self) -> bool:
-        return False
-
-
 class World:
     """A job with one large input in segment 0."""
 
     def __init__(self) -> None:
-        self.server = MemoryServer(rng=Random(0))
-        self.layout = Layout("/out")
-        self.server.mkdir("/out")
-        for directory in self.layout.directories():
-            self.server.mkdir(directory)
+        self.server, self.layout = memory_tree()
         self.stages = 0
         self.clock = ManualClock()
         self.segment = Segment([LARGE], [(0, 1, 25, 0, 0)])
@@ -387,9 +357,8 @@ def test_a_limit_of_time_is_not_one_for_reading_all_parts() -> None:
 
 def planned(found: list[tuple[str, int]]) -> tuple[list[Segment], list[Ticket]]:
     """The segments of a plan, and the tickets that it offered."""
-    server, layout, me = MemoryServer(), Layout("/out"), "1" * 32
-    server.mkdir("/out")
-    for directory in [*layout.directories(), layout.stage_of(me), layout.work_of(me)]:
+    (server, layout), me = memory_tree(), "1" * 32
+    for directory in (layout.stage_of(me), layout.work_of(me)):
         server.mkdir(directory)
     stage = Stage(server, layout, me, "p")
     store = RenameStore(server, layout, me, stage)

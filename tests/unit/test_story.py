@@ -12,23 +12,25 @@ import pytest
 
 from claimwork.child_process import TicketWork
 from claimwork.executor import Crashed, Event, Finished, Running
+from claimwork.finalizer import ReduceReport
 from claimwork.job import create_job
 from claimwork.layout import Layout
 from claimwork.lines import complain, teller
-from claimwork.names import Kind, Ticket, plan_ticket
+from claimwork.names import Kind, Ticket, plan_ticket, reduce_ticket
 from claimwork.news import News
 from claimwork.plan_log import PlanLog
 from claimwork.planner import Found, Planner, PlanReport
 from claimwork.records import BeatRecord, Job
 from claimwork.render import Progress, per_second
 from claimwork.results import Stage
+from claimwork.snapshot import counted
 from claimwork.stores import make_store
 from claimwork.story import Story
 from claimwork.tasks import load_runner
 from claimwork.testing import ManualClock, MemoryServer
 from claimwork.worker import Context, Setup, Stop, run_worker
+from tests.conftest import Told as Shared
 from tests.docs.markdown import blocks, text_of
-from tests.unit.test_child import Told as Shared
 
 ME, OTHER = "ab" * 16, "cd" * 16
 HOSTILE = "a\x1b[31m\nb\udcff"
@@ -288,3 +290,44 @@ def test_the_sample_of_the_page_is_one() -> None:
 def test_a_rate_is_for_people(inputs: float, words: str) -> None:
     """Three digits, or all before the point."""
     assert per_second(inputs, 2_000_000) == f"{words} inputs/s and 2.0 MB/s"
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "of_directories"),
+    [(0, "0 inputs", "0 directories"), (1, "1 input", "1 directory"), (2, "2 inputs", "2 directories")],
+)
+def test_a_number_and_its_noun(count: int, words: str, of_directories: str) -> None:
+    """One has no plural."""
+    assert counted(count, "input") == words
+    assert counted(count, "directory", "directories") == of_directories
+
+
+def test_one_of_anything_is_told_as_one() -> None:
+    """One ticket, one input, one slot, one attempt, one result."""
+    told: list[str] = []
+
+    def tell(news: News, words: str, **facts: Any) -> None:
+        told.append(words)
+
+    story = Story(tell, ME)
+    ticket = plan_ticket("")
+    story.draining("told by SIGTERM", 1, 8.0)
+    story.handed_back(1, 1)
+    story.took_back(OTHER, 1)
+    story.left(1, 1, complete=False)
+    story.how_far(ticket, 1, 1.0)
+    story.how_far(reduce_ticket(1), 1, 1.0)
+    story.planned(ticket, PlanReport(added=1, unreadable=1, generation=1))
+    story.reduced(reduce_ticket(1), ReduceReport(1, 1, 0, 1.0))
+
+    assert told == [
+        "draining, told by SIGTERM: what 1 slot is at may end within 8 s",
+        "handed back 1 ticket with 1 input, uncharged",
+        "took back 1 ticket of worker cdcdcdcd",
+        "stopped: 1 done here, 1 attempt failed",
+        "1 input listed so far",
+        "1 result read so far",
+        "planned 1 input (0 planned before); 1 directory could not be read",
+        "closed generation 1 of the plan: 1 input in all",
+        "reduced generation 1 in 1.0 s: 1 result",
+    ]

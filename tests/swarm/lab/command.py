@@ -56,7 +56,7 @@ def up(told: argparse.Namespace) -> int:
     print(f"{len(lab.nodes)} nodes share {lab.share.path}; image claimwork; next:")
     print(f"  export DOCKER_HOST=unix://{lab.manager.directory}/docker.sock    # or: scripts/swarm-lab docker n1 …")
     print(f"  mkdir {lab.share.path}/data {lab.share.path}/results; chown 10001 {lab.share.path}/results")
-    print(f"  export CLAIMWORK_DATA={lab.share.path}/data CLAIMWORK_RESULTS={lab.share.path}/results")
+    print(f"  export CLAIMWORK_DATA={lab.share.path}/data CLAIMWORK_RESULTS={lab.share.path}/results CLAIMWORK_TOKEN=")
     print("  docker stack deploy --resolve-image never -c stack/claimwork.yml counting")
     return 0
 
