@@ -320,6 +320,7 @@ class Worker:
             current=current,
             effort=effort,
             pace=self._pace.marks(now),
+            watches=self._reaper.watches,
         )
 
     # -- claiming -----------------------------------------------------------------------------------------------------
