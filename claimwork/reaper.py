@@ -28,11 +28,10 @@ from .ticket_store import empty_directory, remove_directory
 class Reaper:
     """Watches the next peers in the sorted listing, up to the first that lives and watches, and sweeps graves.
 
-    So each worker is watched by the nearest before it that lives, however many between them are dead. One that came less than T ago,
-    or whose watching is disturbed again and again, buries nobody: whoever watches it looks on, up to the next one that lives. On a
-    network mount, where each look is a request to a server, nothing more is looked at: live/ is listed every other time, dead/ once
-    in T. There the OS lock of the next one of my own kernel is looked at as well, as far as I know it: of few peers I read who they
-    are.
+    So each worker is watched by the nearest before it that lives, however many between them are dead. One whose watching is disturbed
+    again and again buries nobody: whoever watches it looks on, up to the next one that lives. On a network mount, where each look is
+    a request to a server, nothing more is looked at: live/ is listed every other time, dead/ once in T. There the OS lock of the
+    next one of my own kernel is looked at as well, as far as I know it: of few peers I read who they are.
     """
 
     def __init__(
@@ -64,18 +63,18 @@ class Reaper:
         self._known: dict[str, bool] = {}  # whether a peer is of my own kernel
         self._listed: list[str] = []  # peers, as of the last listing
         self._looks = 0
-        self._undisturbed_since = clock.monotonic()
+        self._disturbed_at = clock.monotonic() - patience_s
         self._unswept = False  # a grave was left for me or others to sweep once more
 
     def reset(self) -> None:
         """I stood still: what I have seen of others proves nothing."""
         self._watch.reset()
-        self._undisturbed_since = self._clock.monotonic()
+        self._disturbed_at = self._clock.monotonic()
 
     @property
     def watches(self) -> bool:
-        """Whether nothing has disturbed me for T, so that I would have found a dead peer."""
-        return self._clock.monotonic() - self._undisturbed_since >= self._patience_s
+        """Whether nothing has disturbed my watching for T."""
+        return self._clock.monotonic() - self._disturbed_at >= self._patience_s
 
     def due_in(self) -> float:
         """Seconds until there is something to look at."""

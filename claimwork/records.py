@@ -202,8 +202,8 @@ class Summary:
 class BeatRecord:
     """What a worker tells about itself; only a change of its bytes means anything to the protocol.
 
-    ``pace`` has a mark for each of `effort.WINDOWS_S`. ``watches``: nothing has disturbed its watching for T, so that it would have
-    buried a dead peer behind it; older releases do not tell.
+    ``pace`` has a mark for each of `effort.WINDOWS_S`. ``watches``: nothing has disturbed its watching of peers for T; older
+    releases do not tell.
     """
 
     worker: str

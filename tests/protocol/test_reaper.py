@@ -240,21 +240,6 @@ def test_who_lives_and_cannot_watch_hides_nobody() -> None:
     assert network.live() == sorted(network.members)
 
 
-def test_workers_that_come_and_go_hide_nobody() -> None:
-    """None stays for T, and each stands between the dead and whoever watched it."""
-    network = Network(range(0, 120, 10))
-    network.pass_by(100.0)
-    network.kill(30)
-    for number in range(29, 21, -1):
-        late = join(network.layout, MakePeer(network.server, network.layout, "rename")(number), network.clock)
-        network.members[number] = late
-        network.pass_by(60.0)
-        late.heartbeat.leave(BeatRecord(late.peer.id, 0))
-        del network.members[number]
-
-    assert network.live() == sorted(network.members)
-
-
 def test_who_is_watched_while_the_next_is_silent_is_judged_by_all_the_evidence() -> None:
     """A peer that beats slowly shows the same bytes at times; who stands behind it is then read, and never given up for that."""
     network = Network(range(1, 13))
