@@ -233,7 +233,7 @@ class Backups:
     def _stands(self, name: str) -> bool:
         try:
             return self.fs.inode(name) is not None
-        except NotADirectoryError:  # something else is where a result should go, and whoever holds the input will say so
+        except NotADirectoryError:  # something else is where it should be: whoever holds the input will say so
             return True
 
     def _places(self, number: int, index: int, each: Input) -> Places:
