@@ -26,6 +26,7 @@ from tests.bench import (
     round_trips,
     skew,
     startup,
+    straggler,
     whole_job,
     wordcount,
 )
@@ -43,6 +44,7 @@ SUITES: dict[str, Suite] = {
     "round_trips": round_trips,
     "skew": skew,
     "startup": startup,
+    "straggler": straggler,
     "whole_job": whole_job,
     "wordcount": wordcount,
 }
