@@ -25,7 +25,7 @@ from .parts import publish_part, remove_parts
 from .plan_log import PlanLog
 from .planner import PlanReport
 from .records import BeatRecord, Failure, Job, Outcome, Part
-from .results import Places, Stage, present, settle, settled, write_done
+from .results import Places, Stage, is_done, present, settle, settled, write_done
 from .story import Story
 
 _DEATHS_LOADING = 3
@@ -232,8 +232,10 @@ class Aftermath:
             self._give_part_up(ticket, failed.error)
             return
         inputs = self._log.segment(ticket.segment).inputs
-        if ticket.lo >= len(inputs):
-            self.claims.drop(ticket)  # somebody made it up
+        if ticket.lo >= len(inputs) or is_done(self.fs, self.layout, ticket.segment, ticket.lo):
+            self.claims.drop(
+                ticket
+            )  # somebody made it up, or died before dropping it: since then it may have been retried
             return
         self.tally.failed += 1
         each = inputs[ticket.lo]

@@ -23,7 +23,7 @@ from .layout import Layout
 from .names import Kind, Ticket, map_ticket, parse_backup, parse_place
 from .plan_log import PlanLog
 from .records import BeatRecord, Input, Job
-from .results import Places, Stage, done_ranges, publish
+from .results import Places, Stage, is_done, publish
 from .story import Story
 
 _SAMPLE = 64  # beats that one look reads at most, of peers drawn at random
@@ -214,7 +214,7 @@ class Backups:
                 yield slot, at
 
     def _is_done(self, number: int, index: int) -> bool:
-        return any(lo <= index < hi for lo, hi in done_ranges(self.fs, self.layout, number))
+        return is_done(self.fs, self.layout, number, index)
 
     def _has_lost(self, number: int, index: int) -> bool:
         """Whether somebody else was first; what is settled but not done yet may be what my own copy is about to publish."""

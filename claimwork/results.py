@@ -335,6 +335,11 @@ def done_ranges(fs: Fs, layout: Layout, segment: int) -> list[tuple[int, int]]:
     return sorted(filter(None, map(parse_range, names)))
 
 
+def is_done(fs: Fs, layout: Layout, segment: int, index: int) -> bool:
+    """Whether an input has a done record; one fresh listing."""
+    return any(lo <= index < hi for lo, hi in done_ranges(fs, layout, segment))
+
+
 def read_done(fs: Fs, layout: Layout, segment: int, lo: int, hi: int) -> Done:
     """One done record. Raises RecordError when it is damaged."""
     path = f"{layout.done_of(segment)}/{range_name(lo, hi)}"

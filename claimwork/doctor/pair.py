@@ -163,13 +163,12 @@ class Pair:
         mine = f"{directory}-{'a' if self.first else 'b'}"
         self.fs.mkdir(directory)
         self.fs.mkdir(mine)
-        self.fs.stage(f"{mine}/source", b"")
-        if self.first and kind == "rename":
-            for number in range(_NAMES):
-                self.fs.stage(f"{directory}/{number}", b"")
+        # a file for each link, as in `probes.races`
+        for number in range(_NAMES) if kind == "link" or (kind == "rename" and self.first) else ():
+            self.fs.stage(f"{mine if kind == 'link' else directory}/{number}", b"")
         self._barrier()
         act: Callable[[int], None] = {
-            "link": lambda n: self.fs.link(f"{mine}/source", f"{directory}/{n}"),
+            "link": lambda n: self.fs.link(f"{mine}/{n}", f"{directory}/{n}"),
             "rename": lambda n: self.fs.rename(f"{directory}/{n}", f"{mine}/{n}"),
             "exclusive create": lambda n: _create(f"{directory}/{n}"),
             "mkdir": lambda n: os.mkdir(encode_path(f"{directory}/{n}")),

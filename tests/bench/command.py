@@ -26,11 +26,13 @@ from tests.bench import (
     round_trips,
     skew,
     startup,
+    straggler,
     whole_job,
     wordcount,
 )
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
+from tests.nfs.lab.lab import FLAVOURS
 from tests.nfs.lab.machine import LabError
 
 SUITES: dict[str, Suite] = {
@@ -43,6 +45,7 @@ SUITES: dict[str, Suite] = {
     "round_trips": round_trips,
     "skew": skew,
     "startup": startup,
+    "straggler": straggler,
     "whole_job": whole_job,
     "wordcount": wordcount,
 }
@@ -65,6 +68,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="crowd: how many are simulated; default: several sizes")
     parser.add_argument("--inputs", type=int, help="crowd: with how many inputs")
     parser.add_argument("--input-seconds", type=float, default=1.0, help="crowd: how long each lasts; default: 1")
+    parser.add_argument(
+        "--flavour", choices=FLAVOURS, default="v4.2", help="round_trips: how its share is mounted; default: v4.2"
+    )
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write an SVG of each suite that has one there")
     parser.add_argument("--json", action="store_true", help="one document on stdout, with every single value")
     args = parser.parse_args()
@@ -75,7 +81,7 @@ def main() -> None:
         parser.error("--workers and --inputs go together, each at least 2")
     if args.input_seconds <= 0:
         parser.error("--input-seconds must be more than 0")
-    options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds)
+    options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds, args.flavour)
     machine = {
         "claimwork": __version__,
         "python": platform.python_version(),

@@ -13,6 +13,7 @@ class Options:
     """What every suite is told. ``directory``: where its jobs are made, which chooses the filesystem.
 
     ``workers``, ``inputs`` and ``input_s`` are for a suite that simulates: the one size to take, and seconds of an input.
+    ``flavour`` is for one on NFS: how its share is mounted.
     """
 
     repeats: int
@@ -20,6 +21,7 @@ class Options:
     workers: int | None = None
     inputs: int | None = None
     input_s: float = 1.0
+    flavour: str = "v4.2"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from tests.nfs.lab import needs
 from tests.nfs.lab.lab import DISK, Lab
 from tests.nfs.lab.machine import LIMIT_S
 
-FLAVOUR = "v4.2"
 PER_INPUT, PER_TICKET = 8.0, 9.0  # the project's budget of round trips
 IDLE_TRIPS, IDLE_S = 20.0, 30.0  # and that of a worker with nothing to do
 IN_FLIGHT = 8
@@ -55,7 +54,7 @@ def measure(options: Options) -> list[Measure]:
     found: dict[tuple[int, int], list[tuple[Job, float, float]]] = {}
     idle: list[float] = []
     with Lab(2) as lab:
-        bench = Bench(lab)
+        bench = Bench(lab, options.flavour)
         for _ in range(options.repeats):
             for inputs, delay_ms in SIZES:
                 bench.delay(delay_ms)
@@ -82,9 +81,9 @@ def _of_jobs(found: dict[tuple[int, int], list[tuple[Job, float, float]]]) -> It
 class Bench:
     """Jobs on the share of a lab, run by its first client."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, flavour: str) -> None:
         self._lab = lab
-        self._share = lab.share(FLAVOUR)
+        self._share = lab.share(flavour)
         self._client, self._other = (client.guest for client in lab.clients)
 
     def delay(self, ms: float) -> None:

@@ -101,7 +101,7 @@ def test_watching_while_the_window_is_resized(bench: Bench, terminal: Terminal) 
     """Verdict first, in 80, 200 and 60 columns; at the end of the job the terminal is as it was, with the last screen in it."""
     bench.put(LONG, LONG[:-1] + "2", text="the largest go first\n" * 286)
     bench.put("gives-up", *(f"done-{number}" for number in range(40)))
-    bench.plan("--task", "tasks:both", "--patience", "20")
+    bench.plan("--task", "tasks:both", "--patience", "20", "--no-backups")
     workers = [
         bench.worker(
             env={"CLAIMWORK_NODE": f"node-{n}", "CLAIMWORK_SERVICE": "counting_worker", "CLAIMWORK_SLOT": f"{n}"}

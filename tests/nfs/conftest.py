@@ -88,8 +88,8 @@ class Site:
             (self.local / "in" / name).write_text(f"{name} is an input\n" * (50 if name.startswith("held") else 1))
 
     def ship(self, *options: str) -> None:
-        """Bring the inputs to the share. *options* are those of the job."""
-        self.options = options
+        """Bring the inputs to the share. *options* are those of the job; what a test holds is not to be run as a copy."""
+        self.options = ("--no-backups", *options)
         self.lab.server.guest.shell(f"cp -r {self.local} {self.disk}")
 
     def add(self, *names: str) -> None:

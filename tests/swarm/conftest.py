@@ -111,8 +111,11 @@ class Site:
         return self.lab.manager
 
     def deploy(self, image: str = STEERED, **env: str) -> None:
-        """Deploy the shipped stack file, without a dashboard. *env*: variables of stack/README.md without their prefix."""
-        told = {"IMAGE": image, "TASK": TASK, "DASHBOARDS": "0", "TOKEN": ""}
+        """Deploy the shipped stack file, without a dashboard. *env*: variables of stack/README.md without their prefix.
+
+        What a test holds is not to be run as a copy.
+        """
+        told = {"IMAGE": image, "TASK": TASK, "DASHBOARDS": "0", "TOKEN": "", "BACKUPS": "0"}
         told |= {"DATA": str(self.inputs), "RESULTS": str(self.out), **env}
         argv = ("stack", "deploy", "--resolve-image", "never", "-c", PROJECT / "stack/claimwork.yml", self.name)
         self._manager.docker(*argv, **{f"CLAIMWORK_{name}": value for name, value in told.items()})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from claimwork import records
 from claimwork.aftermath import Aftermath, Tally
 from claimwork.blame import Blame
 from claimwork.child import MapReport
@@ -19,6 +20,7 @@ from claimwork.news import News, Tell, silent
 from claimwork.parts import known_parts, publish_part
 from claimwork.plan_log import PlanLog
 from claimwork.records import BeatRecord, Failure, Input, Job, Part, Segment
+from claimwork.results import Places, settle, write_done
 from claimwork.story import Story
 from tests.conftest import MakePeer, Peer
 
@@ -206,3 +208,28 @@ def test_a_result_that_was_published_takes_its_old_report_away_also_when_its_own
     assert fs.names(layout.quarantine) == []
     assert aftermath.tally.quarantined == 0
     assert fs.names(layout.done_of(0)) == ["0-1"]
+
+
+def test_a_ticket_that_outlived_its_inputs_decides_nothing(
+    mount: tuple[Fs, str], layout: Layout, peer: MakePeer
+) -> None:
+    """Its worker died between done record and drop; the input was retried since, and has a result."""
+    alice, fs = peer(1), mount[0]
+    PlanLog(fs, layout).append(0, Segment([Input("a", 8)], [(0, 1, 8, 1, 0)]), alice.stage)
+    lost = ONE_INPUT.successor(attempt=4)
+    alice.store.offer(lost)
+    assert alice.claims.next(lambda _: True) == lost
+    failure = Failure("a", 0, 0, 3, "exception", "no")
+    report = records.encode_quarantine(JOB.id, [failure], "a", 0, 0)
+    places = Places.of(layout, JOB, 0, 0, Input("a", 8))
+    _, outcome = settle(fs, layout, JOB, places, alice.stage.put(report))
+    write_done(fs, layout, alice.stage, 0, {0: outcome}, [])
+    fs.unlink(places.quarantine)  # as whoever settles the retried input does
+    fs.stage(places.result, b"1")
+
+    aftermath = aftermath_of(alice, fs, layout, stopping=False)
+    aftermath.fail(lost, "lost", "each worker that ran it was lost", "", final=True)
+
+    assert fs.names(layout.quarantine) == []
+    assert (aftermath.tally.failed, aftermath.tally.quarantined) == (0, 0)
+    assert alice.claims.ready() == alice.store.held() == []

@@ -60,6 +60,16 @@ class World:
         return self.server.names(self.layout.backups)
 
 
+def copying() -> tuple[World, Backups, Ticket]:
+    """A worker that was given a copy of input 0."""
+    world = World()
+    world.beat(("0:0", 99.0))
+    idle = world.idle(2)
+    copy = idle.next(PEERS, SEEN)
+    assert copy is not None
+    return world, idle, copy
+
+
 def given(ticket: Ticket | None) -> tuple[int, int, int, int] | None:
     """Segment, range and attempt."""
     return None if ticket is None else (ticket.segment, ticket.lo, ticket.hi, ticket.attempt)
@@ -151,11 +161,7 @@ def test_a_worker_looks_once_in_a_while() -> None:
 
 def test_a_copy_that_was_first_counts_here() -> None:
     """Its right stays, and tells whoever holds the input."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     assert idle.is_copy(copy)
 
     report = MapReport(stopped_at=1, done=1, done_bytes=100, effort=SEEN)
@@ -167,11 +173,7 @@ def test_a_copy_that_was_first_counts_here() -> None:
 @pytest.mark.parametrize("how", ["failed", "killed", "second"])
 def test_a_copy_that_brings_nothing_is_charged_to_nobody(how: str) -> None:
     """It failed, ended its child, or found the input done; it is not tried again."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     failures = [(Failure("0", 0, 0, 2, "exception", "no"), False)] if how == "failed" else []
     report = MapReport(stopped_at=1, done=int(how == "second"), adopted=int(how == "second"), failures=failures)
     event = Crashed(0, copy, "crash", "SIGKILL", "", 0) if how == "killed" else Finished(0, copy, report)
@@ -220,11 +222,7 @@ def test_an_input_that_is_copied_goes_on_until_the_copy_is_done() -> None:
 @pytest.mark.parametrize("how", ["done", "published"])
 def test_a_copy_that_was_overtaken_ends(how: str) -> None:
     """By a done record, or by a result that it has not settled itself."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     assert list(idle.overtaken(at(world, copy, 1.0), {})) == []
     world.clock.sleep(LOOK_S)
     if how == "done":
@@ -282,11 +280,7 @@ def test_an_input_whose_place_is_taken_is_not_copied() -> None:
 
 def test_a_copy_that_publishes_just_now_goes_on() -> None:
     """What it has settled looks like somebody else's."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     world.server.mkdir(world.layout.settled_of(0))
     world.server.stage(f"{world.layout.settled_of(0)}/0", b"1")
     world.server.stage(f"{world.layout.results}/0.json", b"1")

@@ -241,6 +241,46 @@ def test_a_passing_error_is_not_the_type_of_the_mount() -> None:
         refuse_unfit(fs, "/root", "/root/probe")
 
 
+@pytest.mark.parametrize(
+    ("told", "spread"),
+    [
+        (b"<POSIX(/disk/brick0):server:/disk/brick0/out>\0", False),
+        (b"(<REPLICATE:zoo-replicate-0> <POSIX(/a):server:/a/out> <POSIX(/b):server:/b/out>)\0", False),
+        (
+            (
+                b"((<DISTRIBUTE:zoo-dht> <POSIX(/a):server:/a/out> <POSIX(/b):server:/b/out>)"
+                b" (zoo-dht-layout (zoo-client-0 0 2147483646) (zoo-client-1 2147483647 4294967295)))\0"
+            ),
+            True,
+        ),
+        (
+            (
+                b"((<DISTRIBUTE:zoo-dht> (<REPLICATE:zoo-replicate-0> <POSIX(/a):server:/a/out> <POSIX(/b):server:/b/out>)"
+                b" (<REPLICATE:zoo-replicate-1> <POSIX(/c):server:/c/out> <POSIX(/d):server:/d/out>))"
+                b" (zoo-dht-layout (zoo-replicate-0 0 2147483646) (zoo-replicate-1 2147483647 4294967295)))\0"
+            ),
+            True,
+        ),
+    ],
+)
+def test_a_distributed_volume_is_told_by_its_client(told: bytes, spread: bool) -> None:
+    """As GlusterFS 10.3 told it of a directory on volumes of each layout."""
+    assert probes.is_distributed(told) is spread
+
+
+def test_a_volume_that_tells_nothing_of_itself_is_refused() -> None:
+    """Two clients both won 3 links of 602 on a distributed one, so nobody may guess."""
+    fs = Shared()
+    fs.kind = "fuse.glusterfs"
+
+    (finding,) = failing(fs, probes.volume)
+
+    assert (finding.weight, "cannot be told" in finding.words) == (Weight.UNFIT, True)
+    with pytest.raises(UnfitFilesystem, match="whether it is distributed"):
+        refuse_unfit(fs, "/root", "/root/probe")
+    assert failing(Shared(), probes.volume) == []
+
+
 # -- pairs ------------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +333,27 @@ def test_two_winners_between_two_hosts(tmp_path: Path) -> None:
             each for each in findings if not each.ok and each.weight is not Weight.ADVICE
         ]  # a busy machine is slow
         assert (bad.probe, bad.weight) == ("link between two", Weight.UNFIT)
+
+
+class FewNames(HookedFs):
+    """A brick of GlusterFS on ext4: a few dozen names use up the room that an inode has for its attributes."""
+
+    def link(self, source: str, target: str) -> None:
+        if os.stat(source).st_nlink > 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source)
+        self.inner.link(source, target)
+
+
+def test_a_file_may_have_only_a_few_names(tmp_path: Path) -> None:
+    """Claimwork needs no more of one file: doctor did, and called GlusterFS unfit, or a full disk."""
+    fs = FewNames(PosixFs(str(tmp_path)))
+
+    alone = list(probes.run(fs, str(tmp_path), (probes.races,)))
+    pairs = both(tmp_path, fs, fs)
+
+    assert [each for each in alone if not each.ok] == []
+    for findings in pairs:
+        assert [each.ok for each in findings if each.probe == "link between two"] == [True]
 
 
 def test_nobody_comes(tmp_path: Path) -> None:

@@ -96,16 +96,34 @@ _GANESHA = (
     + _GANESHA_CONF
     + "END\nganesha.nfsd -f /run/ganesha/conf -L /run/ganesha/log -p /run/ganesha/pid"
 )
-_WRITABLE_LOG = f"mount -t tmpfs none /var/log; mkdir -p /var/log/glusterfs; {_WRITABLE_TMP}"
-_GLUSTER = f"""\
-{_WRITABLE_LOG}
-mount -t tmpfs none /var/lib/glusterd
+_GLUSTER_DIRECTORIES = (  # what its programs write to
+    f"mount -t tmpfs none /var/log; mkdir -p /var/log/glusterfs; mount -t tmpfs none /var/lib/glusterd; {_WRITABLE_TMP}"
+)
+
+
+def _gluster(name: str, words: str, layout: str, bricks: int) -> Species:
+    """All bricks are on the one server, which every host knows by the address of the first one's cable."""
+    places = " ".join(f"10.7.1.1:{_DISK}/brick{number}" for number in range(bricks))
+    serve = f"""\
+{_GLUSTER_DIRECTORIES}
 echo 1 >/proc/sys/net/ipv4/ip_forward
 glusterd
-for _ in $(seq 60); do gluster --mode=script volume info >/dev/null 2>&1 && break; sleep 1; done
-gluster --mode=script volume create zoo 10.7.1.1:{_DISK}/brick force
+until gluster --mode=script volume info >/dev/null 2>&1; do sleep 0.5; done
+gluster --mode=script volume create zoo {layout} {places} force
 gluster --mode=script volume set zoo storage.reserve 0
 gluster --mode=script volume start zoo"""
+    route = "ip route add 10.7.1.0/24 via {server} 2>/dev/null || true"  # the first host is there already
+    return Species(
+        name,
+        f"GlusterFS, {words}",
+        f"{_GLUSTER_DIRECTORIES}; {route}; mount -t glusterfs 10.7.1.1:/zoo {SHARE}",
+        serve=serve,
+        programs=("glusterd", "gluster", "mount.glusterfs"),
+        packages=("glusterfs-server", "glusterfs-client"),
+        modules=("fuse", "overlay"),
+        is_shared=True,
+        memory_mb=1024,
+    )
 
 
 def _kernel_nfs(version: str) -> Species:
@@ -201,17 +219,9 @@ _ALL = (
         modules=("overlay",),
         is_shared=True,
     ),
-    Species(
-        "gluster",
-        "GlusterFS, one brick on ext4",
-        f"{_WRITABLE_LOG}; ip route add 10.7.1.0/24 via {{server}} 2>/dev/null || true; mount -t glusterfs 10.7.1.1:/zoo {SHARE}",
-        serve=_GLUSTER,
-        programs=("glusterd", "gluster", "mount.glusterfs"),
-        packages=("glusterfs-server", "glusterfs-client"),
-        modules=("fuse", "overlay"),
-        is_shared=True,
-        memory_mb=768,
-    ),
+    _gluster("gluster", "one brick", "", 1),
+    _gluster("gluster-replica", "three replicas", "replica 3", 3),
+    _gluster("gluster-distributed", "distributed over three bricks", "", 3),
     Species("sshfs", "sshfs, default options", _SSHFS, _KEYS, _SSHD, _SSH, _SSH_PACKAGES, ("fuse",), is_shared=True),
     Species(
         "sshfs-nocache",
