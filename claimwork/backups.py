@@ -2,7 +2,8 @@
 
 A copy is no claim: its ticket stands in no directory, and the input stays with whoever holds it. So a copy that fails, is lost
 or comes late costs time and nothing else. It runs like a second attempt, whose outcome is settled, and charges nobody. The right
-to run one is **link backups/<segment>.<index>**: of many workers one gets it, and it is never given twice.
+to run one is **link backups/<segment>.<index>**: of many workers one gets it, and it is never given twice. A copy that lasts as
+well makes way as soon as anything is ready: then it is the input that takes long, and not whoever holds it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Backups:
     story: Story
     _copy: Ticket | None = None
     _path: str = ""  # of the input that the copy is of
+    _expected_s: float = 0.0  # what its size says that it takes
     _closed: set[tuple[int, int]] = field(default_factory=set)  # rights to inputs that are done
     _look_at: float = field(init=False)
     _check_at: float = field(init=False)
@@ -79,13 +81,15 @@ class Backups:
             each = self._input(number, index)
             if each is None or (number, index) in rights or self._has_outcome(number, index, each):
                 continue
-            if not policy.is_late(for_s, fit.cost_s(1, each.size_bytes)):
+            expected_s = fit.cost_s(1, each.size_bytes)
+            if not policy.is_late(for_s, expected_s):
                 continue
             if self._count_open(rights) >= policy.backups_allowed(peers + 1):
                 return None
             if self._take(number, index):
                 ticket = map_ticket(0, 0, number, index, index + 1, each.size_bytes)
                 self._copy, self._path = ticket.again(f"{self.rng.getrandbits(64):016x}"), each.path
+                self._expected_s = expected_s
                 self.story.copying(self._copy, each.path, for_s)
                 return self._copy
         return None
@@ -93,6 +97,17 @@ class Backups:
     def is_copy(self, ticket: Ticket) -> bool:
         """Whether *ticket* is the one that `next` gave."""
         return self._copy is not None and ticket.name == self._copy.name
+
+    def is_late(self, at: Running) -> bool:
+        """Whether a slot is at the copy and the copy lasts, too: so long that one of it would be due."""
+        if at.index is None or not self.is_copy(at.ticket):
+            return False
+        for_s = self.clock.monotonic() - at.index_since
+        return for_s >= self._lasting_s and policy.is_late(for_s, self._expected_s)
+
+    def make_way(self) -> None:
+        """The copy was ended for what is ready. Its right stays: another one would last as well."""
+        self.story.made_way(self._forget(), self._path)
 
     def ended(self, event: Event) -> tuple[int, int, Effort]:
         """Inputs and bytes that the copy brought, and their effort. A failure is told and charged to nobody."""
@@ -176,22 +191,24 @@ class Backups:
         *mine*: names of the tickets that I hold.
         """
         now = self.clock.monotonic()
-        if now < self._check_at:
+        if not self.job.backups or now < self._check_at:
             return
         self._check_at = now + self._check_s
         lasting = [at for at in running.values() if at.index is not None and now - at.index_since >= self._lasting_s]
         rights = self._rights() if any(at.ticket.name in mine for at in lasting) else set()
         for slot, at in running.items():
-            if at.index is None or at.ticket.kind is not Kind.MAP:
-                continue
-            place = at.ticket.segment, at.index
-            if self.is_copy(at.ticket):
+            if self.is_copy(at.ticket):  # also while its child is loading the task
+                place = at.ticket.segment, at.ticket.lo
                 if self._has_lost(*place):
                     self._forget()
                     self._give_up(*place)
                     self.story.overtaken(at.ticket, self._path)
                     yield slot, at
-            elif at.ticket.name in mine and place in rights and self._is_done(*place):
+                continue
+            if at.index is None or at.ticket.kind is not Kind.MAP:
+                continue
+            place = at.ticket.segment, at.index
+            if at.ticket.name in mine and place in rights and self._is_done(*place):
                 self._give_up(*place)
                 self.story.overtaken(at.ticket, self.log.segment(place[0]).inputs[at.index].path)
                 yield slot, at
@@ -205,13 +222,19 @@ class Backups:
         if self._is_done(number, index) or each is None:
             return True
         places = self._places(number, index, each)
-        return not places.retried and self.fs.inode(places.settled) is None and self.fs.inode(places.result) is not None
+        return not places.retried and not self._stands(places.settled) and self._stands(places.result)
 
     def _has_outcome(self, number: int, index: int, each: Input) -> bool:
         """Whether there is an outcome, which whoever holds the input may be about to record."""
         places = self._places(number, index, each)
         names = [places.settled] if places.retried else [places.settled, places.result]
-        return any(self.fs.inode(name) is not None for name in names) or self._is_done(number, index)
+        return any(self._stands(name) for name in names) or self._is_done(number, index)
+
+    def _stands(self, name: str) -> bool:
+        try:
+            return self.fs.inode(name) is not None
+        except NotADirectoryError:  # something else is where it should be: whoever holds the input will say so
+            return True
 
     def _places(self, number: int, index: int, each: Input) -> Places:
         return Places.of(self.layout, self.job, number, index, each)

@@ -51,10 +51,10 @@ class Coverage:
         """Look at the log, the done records and the summaries.
 
         Not *thorough*: a summary is taken to say that all is done, and without one nothing is: a crowd that waits for the end
-        does not list each segment for each of its workers, nor the log, whatever has been planned since.
+        does not list each segment for each of its workers, nor the log, whatever has been planned since, unless that is reduced.
         """
         known = None if thorough else self._log.last_known()
-        if known is not None and not self.is_reduced(known[0]):
+        if known is not None and not self._is_reduced_since(known[0]):
             return JobState(known, planning=False, covered=False, reduced=False)
         closes, ended = self._log.closes()
         if not closes:
@@ -67,6 +67,11 @@ class Coverage:
     def is_reduced(self, entry: int) -> bool:
         """Whether the generation that the close at *entry* ends has its summary."""
         return number_name(entry) in self._fs.names(self._layout.summaries)
+
+    def _is_reduced_since(self, entry: int) -> bool:
+        """Whether that or a later generation has its summary, which an earlier one then may never get."""
+        numbers = map(parse_number, self._fs.names(self._layout.summaries))
+        return any(number is not None and number >= entry for number in numbers)
 
     def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
         """Whether every input of these generations is done."""

@@ -40,6 +40,7 @@ class News(StrEnum):
     COPYING = "copying", "info", "an input lasts elsewhere and nothing else is to be done: a copy of it runs here"
     COPIED = "copied", "info", "a copy that ran here brought the result"
     COPY_FAILED = "copy_failed", "info", "a copy failed here; the input is still run by whoever holds it"
+    MADE_WAY = "made_way", "info", "a copy that lasts here as well was ended, since something else is ready"
     OVERTAKEN = "overtaken", "info", "an input came to its outcome elsewhere, so it is run here no longer"
     LOST = "lost", "warning", "a peer is given up, since it shows no sign of life"
     TOOK_BACK = "took_back", "info", "what a lost peer held is back for everybody"

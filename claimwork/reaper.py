@@ -26,11 +26,12 @@ from .ticket_store import empty_directory, remove_directory
 
 
 class Reaper:
-    """Watches the next peers in the sorted listing, up to the first that lives, and sweeps graves.
+    """Watches the next peers in the sorted listing, up to the first that lives and watches, and sweeps graves.
 
-    So each worker is watched by the nearest before it that lives, however many between them are dead. On a network mount, where
-    each look is a request to a server, nothing more is looked at: live/ is listed every other time, dead/ once in T. There the
-    OS lock of the next one of my own kernel is looked at as well, as far as I know it: of few peers I read who they are.
+    So each worker is watched by the nearest before it that lives, however many between them are dead. One whose watching is disturbed
+    again and again buries nobody: whoever watches it looks on, up to the next one that lives. On a network mount, where each look is
+    a request to a server, nothing more is looked at: live/ is listed every other time, dead/ once in T. There the OS lock of the
+    next one of my own kernel is looked at as well, as far as I know it: of few peers I read who they are.
     """
 
     def __init__(
@@ -62,11 +63,18 @@ class Reaper:
         self._known: dict[str, bool] = {}  # whether a peer is of my own kernel
         self._listed: list[str] = []  # peers, as of the last listing
         self._looks = 0
+        self._disturbed_at = clock.monotonic() - patience_s
         self._unswept = False  # a grave was left for me or others to sweep once more
 
     def reset(self) -> None:
         """I stood still: what I have seen of others proves nothing."""
         self._watch.reset()
+        self._disturbed_at = self._clock.monotonic()
+
+    @property
+    def watches(self) -> bool:
+        """Whether nothing has disturbed my watching for T."""
+        return self._clock.monotonic() - self._disturbed_at >= self._patience_s
 
     def due_in(self) -> float:
         """Seconds until there is something to look at."""
@@ -97,15 +105,19 @@ class Reaper:
         least = 1 if not self._local else policy.PEERS_WATCHED if idle else policy.PEERS_WATCHED_LOCAL
         order = self._next_after_me(peers)
         self._known = {worker: known for worker, known in self._known.items() if worker in order}
-        watched, self._neighbours = [], []
+        watched, self._neighbours, found = [], [], False
         for worker in order:
             watched.append(worker)
             if self._is_neighbour(worker):
                 self._neighbours.append(worker)
             if self._watch.is_suspect(worker):
                 self._bury(worker, f"its beat has stood still for {self._patience_s:g} s")
-            if len(watched) >= least and self._watch.shows_life(worker):
-                break
+            if self._watch.shows_life(worker):
+                record = self._watch.last_record(worker)
+                is_enough = found or record is None or record.watches
+                if is_enough and len(watched) >= least:
+                    break
+                found = True
         if not self._local:
             self._neighbours = self._next_of_my_kernel(order)
         self._watch.forget_all_but([*watched, *self._neighbours])

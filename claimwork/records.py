@@ -202,7 +202,8 @@ class Summary:
 class BeatRecord:
     """What a worker tells about itself; only a change of its bytes means anything to the protocol.
 
-    ``pace`` has a mark for each of `effort.WINDOWS_S`.
+    ``pace`` has a mark for each of `effort.WINDOWS_S`. ``watches``: nothing has disturbed its watching of peers for T; older
+    releases do not tell.
     """
 
     worker: str
@@ -226,6 +227,7 @@ class BeatRecord:
     current: list[tuple[str, float]] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
     pace: list[Mark] = field(default_factory=list)
+    watches: bool = True
 
 
 _BEAT_FIELDS = tuple(each.name for each in fields(BeatRecord))
@@ -572,6 +574,7 @@ def parse_beat(data: bytes, path: str) -> BeatRecord:
         current=current,
         effort=Effort.from_json(body.get("effort")),
         pace=pace,
+        watches=body.get("watches") is not False,
     )
 
 

@@ -230,7 +230,7 @@ class StatusReader:
         return Current(what, None if each is None else each.path, since, medians)
 
     def _in_hand(self, beats: Iterable[BeatRecord], counted: Open, job: Job) -> list[InHand]:
-        found = []
+        found: dict[tuple[int, int, int], InHand] = {}  # a copy is no second input, but each part counts
         for record in beats:
             tickets = counted.held.get(record.worker, [])
             for what, since in record.current:
@@ -243,5 +243,8 @@ class StatusReader:
                 behind = 0 if ticket is None else index - ticket.lo
                 behind_bytes = 0.0 if ticket is None else ticket.size_bytes * behind / ticket.count
                 size = None if each is None else piece_bytes(each.size_bytes, job.split_bytes)
-                found.append(InHand(since, size, behind, behind_bytes))
-        return found
+                nth = 0 if each is None or size == each.size_bytes else len(found)
+                known = found.get((number, index, nth))
+                if known is None or known.for_s < since:
+                    found[number, index, nth] = InHand(since, size, behind, behind_bytes)
+        return list(found.values())

@@ -113,6 +113,10 @@ class Story:
             News.COPY_FAILED, f"the copy of {path!r} failed, uncharged: {error}", input=path, error=error, **_of(copy)
         )
 
+    def made_way(self, copy: Ticket, path: str) -> None:
+        """The copy lasted as well, and something is ready."""
+        self._tell(News.MADE_WAY, f"the copy of {path!r} lasts as well, and makes way", input=path, **_of(copy))
+
     def overtaken(self, ticket: Ticket, path: str) -> None:
         """The copy, or what it was a copy of, was first."""
         self._tell(News.OVERTAKEN, f"{path!r} is done elsewhere and ended here", input=path, **_of(ticket))

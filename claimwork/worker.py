@@ -248,7 +248,7 @@ class Worker:
         if self._clock.monotonic() < self._look_at and not self._backlog:
             return True
         self._feed()
-        if self._executor.running():
+        if any(not self._backups.is_copy(at.ticket) for at in self._executor.running().values()):
             return True
         return self._idle()
 
@@ -320,33 +320,58 @@ class Worker:
             current=current,
             effort=effort,
             pace=self._pace.marks(now),
+            watches=self._reaper.watches,
         )
 
     # -- claiming -----------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        for slot in self._executor.free():
+        for slot in self._executor.free() or self._given_way():
             control = self._aftermath.next_control()
             if control is not None:
                 self._executor.start(slot, control, control=True)
                 self.story.doubted(control)
                 continue
-            ticket = (
-                self._backlog.pop()
-                if self._backlog
-                else self._claims.next(self._wanted, any_weight=self._aftermath.in_doubt)
-            )
+            ticket = self._next()
             if ticket is None:
-                self._idle_rounds += 1
-                self._look_at = self._clock.monotonic() + idle_wait_s(self._idle_rounds, local=self._local)
                 return
-            self._idle_rounds = 0
             if ticket.kind not in self._setup.kinds:  # mine by a reply that was lost, and nothing for me
                 self._claims.release(ticket, ticket.successor())
             elif not is_control(ticket) and policy.is_lost_for_good(ticket, self._job.max_attempts):
                 self._aftermath.fail(ticket, "lost", "each worker that ran it was lost", "", final=True)
             else:
                 self._executor.start(slot, ticket)
+
+    def _next(self) -> Ticket | None:
+        """A ticket that I hold and have not started; None when there is none to be had, and then I look again later."""
+        ticket = (
+            self._backlog.pop()
+            if self._backlog
+            else self._claims.next(self._wanted, any_weight=self._aftermath.in_doubt)
+        )
+        if ticket is None:
+            self._look_later()
+        else:
+            self._idle_rounds = 0
+        return ticket
+
+    def _look_later(self) -> None:
+        self._idle_rounds += 1
+        self._look_at = self._clock.monotonic() + idle_wait_s(self._idle_rounds, local=self._local)
+
+    def _given_way(self) -> list[int]:
+        """The slot of a copy that lasts as well, ended for something that is ready."""
+        for slot, at in self._executor.running().items():
+            if not self._backups.is_copy(at.ticket):
+                continue
+            if not self._backups.is_late(at):
+                self._look_later()
+            elif ticket := self._next():
+                self._backlog.append(ticket)
+                self._executor.end(slot)
+                self._backups.make_way()
+                return [slot]
+        return []
 
     def _wanted(self, ticket: Ticket) -> bool:
         if ticket.kind not in self._setup.kinds:
@@ -384,7 +409,7 @@ class Worker:
     # -- nothing to claim ---------------------------------------------------------------------------------------------
 
     def _idle(self) -> bool:
-        """Nothing is running and nothing could be claimed: leave, or see to it that work comes."""
+        """Nothing is running but perhaps a copy, and nothing could be claimed: leave, or see to it that work comes."""
         if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
             self._look_now()
             return True
@@ -399,6 +424,8 @@ class Worker:
         if complete and self._setup.stay:
             self._rescan()
             return True
+        if complete and self._executor.running():
+            return True  # a copy, which is about to be ended
         if complete or self._is_out_of_work(state):
             if complete and state.close is not None and not is_shown(self._fs, self._layout, state.close[0]):
                 show_newest(self._fs, self._layout, self._stage)  # its finalizer died just before it did

@@ -96,6 +96,21 @@ def test_whoever_holds_a_copied_input_stands_still(bench: Bench) -> None:
     assert bench.is_settled()
 
 
+def test_a_copy_that_lasts_makes_way_for_other_inputs(bench: Bench) -> None:
+    """An input that never ends takes up whoever holds it, and nobody else."""
+    two_at_one_input(bench)
+    bench.put("new")
+    bench.plan()
+
+    bench.wait_for_run("new")
+    wait_until(lambda: bench.status()["done"] == 9, "the input that was planned later")
+    for each in bench.started:
+        each.send_signal(signal.SIGTERM)
+    bench.say("go")
+    assert [end(each).code for each in bench.started]
+    bench.ok("check", str(bench.out))
+
+
 @pytest.mark.parametrize("how", ["declared", "told"])
 def test_side_effects_are_not_copied(bench: Bench, how: str) -> None:
     """A task says that it has some, or whoever plans says that no copies are to run."""

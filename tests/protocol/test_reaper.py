@@ -179,7 +179,8 @@ class Network:
         while self.clock.now < end:
             for number, member in list(self.members.items()):
                 if member.heartbeat.due_in() <= 0:
-                    record = BeatRecord(member.peer.id, int(self.clock.now), boot=self.boots.get(number, ""))
+                    boot, watches = self.boots.get(number, ""), member.reaper.watches
+                    record = BeatRecord(member.peer.id, int(self.clock.now), boot=boot, watches=watches)
                     member.heartbeat.beat(record)
                 if member.reaper.due_in() <= 0:
                     member.reaper.work(idle=True)
@@ -225,6 +226,18 @@ def test_whoever_dies_is_watched_by_the_nearest_that_lives(seed: int) -> None:
 
     assert network.live() == sorted(network.members)
     assert network.server.names(network.layout.dead) == []
+
+
+def test_who_lives_and_cannot_watch_hides_nobody() -> None:
+    """Its own beats fail at times, say, so that what it has seen proves nothing, again and again."""
+    network = Network(range(1, 13))
+    network.pass_by(100.0)
+    network.kill(3)
+    for _ in range(5):
+        network.pass_by(30.0)
+        network.members[2].reaper.reset()
+
+    assert network.live() == sorted(network.members)
 
 
 def test_who_is_watched_while_the_next_is_silent_is_judged_by_all_the_evidence() -> None:

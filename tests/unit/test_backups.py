@@ -235,6 +235,49 @@ def test_a_copy_that_was_overtaken_ends(how: str) -> None:
     assert world.rights() == []
 
 
+def test_a_copy_ends_also_while_its_child_is_loading() -> None:
+    """That may take longer than what is left of the job."""
+    world = World()
+    world.beat(("0:0", 99.0))
+    idle = world.idle(2)
+    copy = idle.next(PEERS, SEEN)
+    assert copy is not None
+    loading = {3: Running(copy, None, 0.0, world.clock.monotonic())}
+    world.finish(0)
+    world.clock.sleep(LOOK_S)
+
+    assert [slot for slot, _ in idle.overtaken(loading, {})] == [3]
+
+
+def test_a_copy_that_lasts_as_well_makes_way() -> None:
+    """Twice as long as the size says, as what it is a copy of; nobody gets another one."""
+    world = World()
+    world.beat(("0:0", 99.0))
+    idle = world.idle(2)
+    copy = idle.next(PEERS, SEEN)
+    assert copy is not None
+    assert not idle.is_late(at(world, copy, 19.0)[3])
+    assert idle.is_late(at(world, copy, 21.0)[3])
+    assert not idle.is_late(at(world, map_ticket(0, 1, 0, 1, 3, 200))[3])
+    assert not idle.is_late(Running(copy, None, 0.0, 0.0)), "loading the task says nothing of the input"
+
+    idle.make_way()
+    assert not idle.is_copy(copy)
+    world.clock.sleep(LOOK_S)
+    assert idle.next(PEERS, SEEN) is None
+
+
+def test_an_input_whose_place_is_taken_is_not_copied() -> None:
+    """By a file where a directory of results should be, say; whoever holds the input says so, and idle workers go on."""
+    world = World()
+    inputs = [Input("d/x", 100)]
+    world.log.append(1, Segment(inputs, [(0, 1, 1, 1, 0)], previous=0), world.stage(1))
+    world.server.stage(f"{world.layout.results}/d", b"")
+    world.beat(("1:0", 99.0))
+
+    assert world.idle(2).next(PEERS, SEEN) is None
+
+
 def test_a_copy_that_publishes_just_now_goes_on() -> None:
     """What it has settled looks like somebody else's."""
     world, idle, copy = copying()

@@ -137,6 +137,19 @@ def test_who_only_waits_lists_no_segment() -> None:
     assert not [path for path in listed if path.startswith(world.layout.done)]
 
 
+def test_who_only_waits_learns_of_a_later_generation_that_is_reduced() -> None:
+    """The one it waits for may have no summary of its own: a reduction that finds a later generation makes none."""
+    world = World()
+    assert world.coverage.state().close == (1, world.close)
+    world.log.append(2, Segment([Input("new", 1)], [(0, 1, 1, 1, 2)], previous=1), world.stage)
+    close = Close(2, 1, [(2, 1, 1)])
+    world.log.append(3, close, world.stage)
+    assert world.coverage.state(thorough=False).close == (1, world.close)
+
+    world.server.stage(world.layout.summary(3), b"")
+    assert world.coverage.state(thorough=False) == JobState((3, close), planning=False, covered=True, reduced=True)
+
+
 def test_the_last_segment_is_looked_at_first() -> None:
     """The lightest inputs come last, so while anything is open, that is; the others need no look."""
     world = World()

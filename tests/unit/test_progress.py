@@ -181,6 +181,26 @@ def test_many_slots_at_one_input_are_reckoned_with() -> None:
     assert snapshot.eta.high_s < 30
 
 
+def test_a_copy_is_no_second_input() -> None:
+    """Two workers are at one input: it is the last one, and it runs for as long as the first of them is at it."""
+    world = World(1)
+    world.finish(0, 0, 1, 2)
+    world.drop(0)
+    world.server.stage(world.layout.held_ticket(world.worker, map_ticket(0, 4, 0, 3, 4, 10)), b"")
+    world.server.unlink(world.layout.live_of(world.worker))
+    for number, since in ((1, 30.0), (2, 20.0)):
+        beat = BeatRecord(
+            f"{number:032x}", 0, state="busy", current=[("0:3", since)], effort=Effort.of([(10, 1.0)] * 3)
+        )
+        world.server.stage(world.layout.live_of(beat.worker), encode_beat(beat))
+
+    snapshot = StatusReader(world.fs, world.layout, ManualClock()).read()
+
+    assert (snapshot.running, snapshot.pending) == (1, 0)
+    assert snapshot.tail is not None
+    assert (snapshot.tail.inputs, snapshot.tail.medians > 25) == (1, True)
+
+
 def test_parts_that_nobody_needs_are_nothing_to_wait_for() -> None:
     """Their input is settled; a ticket of theirs may lie about until somebody claims it."""
     left = [part_ticket(0, 24, 1, 0, 10)]
