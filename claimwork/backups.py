@@ -49,6 +49,7 @@ class Backups:
     _closed: set[tuple[int, int]] = field(default_factory=set)  # rights to inputs that are done
     _look_at: float = field(init=False)
     _check_at: float = field(init=False)
+    _rights_at: float = 0.0  # when to look again whether an input of mine is copied
 
     def __post_init__(self) -> None:
         local = is_local(self.fs.kind)
@@ -160,11 +161,14 @@ class Backups:
         return {right for name in names if (right := parse_backup(name)) is not None}
 
     def _take(self, number: int, index: int) -> bool:
-        staged = self.stage.put(b"")
         try:
-            return publish(self.fs, staged, self.layout.backup(number, index), self.layout.out)
-        finally:
-            self.stage.discard(staged)
+            staged = self.stage.put(b"")
+            try:
+                return publish(self.fs, staged, self.layout.backup(number, index), self.layout.out)
+            finally:
+                self.stage.discard(staged)
+        except OSError:  # a full disk, say: nothing hangs on a copy
+            return False
 
     def _forget(self) -> Ticket:
         copy, self._copy = self._copy, None
@@ -195,23 +199,26 @@ class Backups:
             return
         self._check_at = now + self._check_s
         lasting = [at for at in running.values() if at.index is not None and now - at.index_since >= self._lasting_s]
-        rights = self._rights() if any(at.ticket.name in mine for at in lasting) else set()
+        rights: set[tuple[int, int]] = set()
+        if now >= self._rights_at and any(at.ticket.name in mine for at in lasting):
+            rights = self._rights()
+            self._rights_at = now + (self._check_s if is_local(self.fs.kind) else self._lasting_s)
         for slot, at in running.items():
             if self.is_copy(at.ticket):  # also while its child is loading the task
                 place = at.ticket.segment, at.ticket.lo
                 if self._has_lost(*place):
                     self._forget()
-                    self._give_up(*place)
                     self.story.overtaken(at.ticket, self._path)
                     yield slot, at
+                    self._give_up(*place)
                 continue
             if at.index is None or at.ticket.kind is not Kind.MAP:
                 continue
             place = at.ticket.segment, at.index
             if at.ticket.name in mine and place in rights and self._is_done(*place):
-                self._give_up(*place)
                 self.story.overtaken(at.ticket, self.log.segment(place[0]).inputs[at.index].path)
                 yield slot, at
+                self._give_up(*place)
 
     def _is_done(self, number: int, index: int) -> bool:
         return is_done(self.fs, self.layout, number, index)

@@ -199,6 +199,7 @@ class Worker:
         self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
         self._missing: dict[str, Ticket] = {}
         self._missing_at = self._clock.monotonic()
+        self._passed_over = 0  # times that others were drawn to look for what is missing
         self._saw_open = False  # I was there when there was no summary yet of all that is planned
         self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
@@ -482,7 +483,12 @@ class Worker:
         self._missing_at = now
         self._claims.doubt()  # what I hold unawares is missed by nobody
         spent, self._saw_spent = self._saw_spent, False
-        is_drawn = self._context.rng.random() * (self._reaper.peers + 1) < policy.MISSING_LOOKERS
+        # of a thousand workers one may be idle and all others busy for hours: each time it is passed over it gets likelier
+        is_drawn = (
+            self._context.rng.random() * (self._reaper.peers + 1)
+            < policy.MISSING_LOOKERS + (self._passed_over / 24) ** 2
+        )
+        self._passed_over = 0 if is_drawn else self._passed_over + 1
         return self._local or is_drawn or spent or bool(self._missing)
 
     def _offer_missing(self, state: JobState) -> None:

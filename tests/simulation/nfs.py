@@ -50,16 +50,16 @@ class Server(MemoryServer):
     def rename(self, source: str, target: str) -> None:
         if source in self.published or target in self.published or target.startswith(f"{OUT}/results/"):
             raise Violation(f"{source} -> {target}: a published name is made, moved or replaced by a rename")
-        if target == f"{OUT}/summary.json":
-            if source < self.shown and self._fresh:  # …/showing/<entry>/…: entries are as long as each other
-                raise Violation(f"{source} -> {target}: it showed a later generation")
-            self.shown = source.rpartition("/")[0]
         if source.startswith(f"{OUT}/.claimwork/dead/"):
             dead = source.rpartition("/")[2]
             for kind in ("stage", "work"):
                 if self.inode(f"{OUT}/.claimwork/{kind}/{dead}") is not None:
                     raise Violation(f"the grave of {dead} is closed, and its {kind} directory is still there")
         super().rename(source, target)
+        if target == f"{OUT}/summary.json":
+            if source < self.shown and self._fresh:  # …/showing/<entry>/…: entries are as long as each other
+                raise Violation(f"{source} -> {target}: it showed a later generation")
+            self.shown = source.rpartition("/")[0]
 
     def unlink(self, path: str) -> None:
         if path in self.published:

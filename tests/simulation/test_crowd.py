@@ -31,7 +31,9 @@ def test_an_idle_worker_asks_for_no_more_than_its_budget() -> None:
     watched = world.marks["idle ends"].trips - world.marks["idle"].trips
     idle = sum(count for (role, _, _), count in watched.items() if role == "idle")
     in_30_s = idle / (WORKERS - 1) / (600.0 / 30.0)
-    assert in_30_s <= 22.0  # with fewer peers on its own host 20: to look at an OS lock costs requests
+    assert (
+        in_30_s <= 23.0
+    )  # with fewer peers on its own host 20: to look at an OS lock costs requests, and for late inputs too
 
 
 def test_who_waits_for_the_end_does_not_look_through_the_segments() -> None:
