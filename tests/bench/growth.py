@@ -1,12 +1,13 @@
 """Growth: what planning costs per input, and its peak of memory, as the number of inputs grows.
 
 The inputs are empty files. Planning is done by a child of the command `claimwork plan`; memory is that of the larger process,
-processors are those of both.
+processors are those of both. Then a worker counts their words; what it needs must not grow either.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Measure, Options
@@ -19,6 +20,7 @@ ONCE_FROM = 1_000_000  # and a million take a minute
 PER_INPUT_TO_FIRST = 1.1  # the project's target
 PICTURE = Picture("Planning, µs of a processor for each input", r"(\d+ inputs): plan, per input", "")
 PLANNER_MB = 400.0  # the target for a million inputs
+WORKER_MB = 60.0
 
 
 def measure(options: Options) -> list[Measure]:
@@ -37,7 +39,17 @@ def measure(options: Options) -> list[Measure]:
                 if turn and inputs >= ONCE_FROM:
                     continue
                 runs.append(run((*CLAIMWORK, "plan", f"in-{inputs}", f"out-{inputs}-{turn}", "--quiet"), home))
-    return _of(found)
+        workers = {
+            inputs: run((*CLAIMWORK, "worker", f"in-{inputs}", f"out-{inputs}-0", "--slots", "1", "--quiet"), home)
+            for inputs in SIZES
+            if inputs < ONCE_FROM
+        }
+    return [*_of(found), *_of_workers(workers)]
+
+
+def _of_workers(workers: dict[int, Took]) -> Iterator[Measure]:
+    for inputs, took in workers.items():
+        yield Measure(f"{inputs} inputs: worker, peak of memory", "MB", [took.peak_mb], WORKER_MB)
 
 
 def _of(found: dict[int, list[Took]]) -> list[Measure]:
