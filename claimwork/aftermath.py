@@ -26,6 +26,7 @@ from .plan_log import PlanLog
 from .planner import PlanReport
 from .records import BeatRecord, Failure, Job, Outcome, Part
 from .results import Places, Stage, is_done, present, settle, settled, write_done
+from .snapshot import counted
 from .story import Story
 
 _DEATHS_LOADING = 3
@@ -299,7 +300,7 @@ class Aftermath:
         found = len(self.coverage.reports(self.job))
         if found > allowed:
             self.fault = TooManyQuarantined(
-                f"{found} inputs are quarantined, and the job allows {allowed}; look at {self.layout.quarantine!r}, "
+                f"{counted(found, 'input is', 'inputs are')} quarantined, and the job allows {allowed}; look at {self.layout.quarantine!r}, "
                 f"then: claimwork retry {self.layout.out}"
             )
 

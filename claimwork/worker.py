@@ -38,6 +38,7 @@ from .reaper import Reaper
 from .records import BeatRecord, Job
 from .results import Stage
 from .retrying import PASSING, WAITS_S
+from .snapshot import counted
 from .stores import make_store
 from .story import Story
 from .ticket_store import empty_directory, remove_directory
@@ -525,7 +526,7 @@ class Worker:
         failures = noted(self._fs, self._layout, ticket.segment, 0)
         why = failures[-1].error if failures else "unknown"
         self._aftermath.fault = ReducerFailed(
-            f"the reducer failed {len(failures)} times, last with {why}; all inputs are done: "
+            f"the reducer failed {counted(len(failures), 'time')}, last with {why}; all inputs are done: "
             f"mend it, then: claimwork reduce {self._layout.out}"
         )
 

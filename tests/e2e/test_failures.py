@@ -116,7 +116,7 @@ def test_fail_fast(bench: Bench) -> None:
     )
 
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("claimwork: "))
-    assert "1 inputs are quarantined, and the job allows 0" in line
+    assert "1 input is quarantined, and the job allows 0" in line
     assert f"claimwork retry {bench.out}" in line
     assert not (bench.out / "summary.json").exists()
     status = bench.call("status", "out")

@@ -214,7 +214,7 @@ def test_run_speaks_to_people_whatever_the_environment_says(bench: Bench) -> Non
 
     ended = bench.run("--task", "tasks:troubled", "--max-attempts", "1", "--fail-fast", env=JSON, code=4)
 
-    assert any(line.startswith("claimwork: 1 inputs are quarantined") for line in ended.stderr.splitlines())
+    assert any(line.startswith("claimwork: 1 input is quarantined") for line in ended.stderr.splitlines())
     assert not any(line.startswith("{") for line in ended.stderr.splitlines())
 
 

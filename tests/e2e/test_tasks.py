@@ -244,7 +244,7 @@ def test_a_summary_that_is_no_json(bench: Bench) -> None:
     ended = bench.run("-q", "--task", "mine:bad_summary", "--max-attempts", "1", code=3)
 
     (line,) = ended.stderr.splitlines()
-    assert "the reducer failed 1 times, last with TypeError" in line
+    assert "the reducer failed 1 time, last with TypeError" in line
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------
