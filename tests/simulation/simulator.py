@@ -43,6 +43,7 @@ from claimwork.results import Stage
 from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
 from claimwork.testing import MUTATING, Died
+from claimwork.ticket_store import empty_directory, remove_directory
 from claimwork.worker import Context, ReducerFailed, Setup, Stop, run_worker
 from tests.simulation.children import LARGE_BYTES, PARTS, SimExecutor
 from tests.simulation.invariants import Violation, check_world
@@ -468,7 +469,7 @@ class World:
 
             process.on_death = orphan_all
             try:
-                job = open_job(fs, self.layout) or create_job(fs, self.layout, self.job, identity.worker)
+                job = open_job(fs, self.layout) or self._create_job(fs)
                 context = Context(
                     fs,
                     self.layout,
@@ -494,6 +495,18 @@ class World:
                 orphan_all()
 
         return Process(self, f"worker{len(self.stops)}", host, main)
+
+    def _create_job(self, fs: RetryingFs) -> Job:
+        """As `Mount` does it: under an id of its own, whose stage goes."""
+        me = f"{self.rng.getrandbits(128):032x}"
+        try:
+            return create_job(fs, self.layout, self.job, me)
+        finally:
+            try:
+                empty_directory(fs, self.layout.stage_of(me))
+                remove_directory(fs, self.layout.stage_of(me))
+            except OSError:
+                pass
 
     def start_operator(self) -> Process:
         """Somebody who plans more inputs, or retries quarantined ones, some time into the run."""
