@@ -234,9 +234,8 @@ class Aftermath:
             return
         inputs = self._log.segment(ticket.segment).inputs
         if ticket.lo >= len(inputs) or is_done(self.fs, self.layout, ticket.segment, ticket.lo):
-            self.claims.drop(
-                ticket
-            )  # somebody made it up, or died before dropping it: since then it may have been retried
+            # somebody made it up, or died before dropping it: since then it may have been retried
+            self.claims.drop(ticket)
             return
         self.tally.failed += 1
         each = inputs[ticket.lo]
@@ -300,8 +299,8 @@ class Aftermath:
         found = len(self.coverage.reports(self.job))
         if found > allowed:
             self.fault = TooManyQuarantined(
-                f"{counted(found, 'input is', 'inputs are')} quarantined, and the job allows {allowed}; look at {self.layout.quarantine!r}, "
-                f"then: claimwork retry {self.layout.out}"
+                f"{counted(found, 'input is', 'inputs are')} quarantined, and the job allows {allowed}; "
+                f"look at {self.layout.quarantine!r}, then: claimwork retry {self.layout.out}"
             )
 
     # -- plan and reduce ----------------------------------------------------------------------------------------------

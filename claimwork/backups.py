@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from . import policy, records
+from . import policy
 from .clock import Clock
 from .effort import Effort
 from .errors import RecordError
 from .executor import Crashed, Event, Finished, Running
 from .fs import Fs, is_local
-from .heartbeat import live_workers
+from .heartbeat import live_workers, read_beat
 from .layout import Layout
 from .names import Kind, Ticket, map_ticket, parse_backup, parse_place
 from .plan_log import PlanLog
@@ -52,12 +52,12 @@ class Backups:
     _rights_at: float = 0.0  # when to look again whether an input of mine is copied
 
     def __post_init__(self) -> None:
-        local = is_local(self.fs.kind)
+        self._local = is_local(self.fs.kind)
         self._lasting_s = self.job.patience_s / policy.BEATS_IN_PATIENCE  # beats are so old
-        self._look_s = self._lasting_s if local else max(self._lasting_s, policy.MISSING_NETWORK_S)
+        self._look_s = self._lasting_s if self._local else max(self._lasting_s, policy.MISSING_NETWORK_S)
         self._look_at = self.clock.monotonic() + self._look_s
         self._check_at = self._look_at
-        self._check_s = policy.BACKUP_CHECK_LOCAL_S if local else policy.BACKUP_CHECK_NETWORK_S
+        self._check_s = policy.BACKUP_CHECK_LOCAL_S if self._local else policy.BACKUP_CHECK_NETWORK_S
 
     # -- a copy of what others hold -----------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class Backups:
         if not self.job.backups or self._copy is not None or now < self._look_at:
             return None
         self._look_at = now + self._look_s
-        if not is_local(self.fs.kind) and self.rng.random() * min(peers + 1, _SAMPLE) > 1:
+        if not self._local and self.rng.random() * min(peers + 1, _SAMPLE) > 1:
             return None
         beats = self._beats()
         fit = sum((each.effort for each in beats), effort).fit()
@@ -125,14 +125,9 @@ class Backups:
 
     def _beats(self) -> list[BeatRecord]:
         peers = [worker for worker in live_workers(self.fs, self.layout) if worker != self.me]
-        found = []
-        for worker in self.rng.sample(peers, min(len(peers), _SAMPLE)):
-            path = self.layout.live_of(worker)
-            try:
-                found.append(records.parse_beat(self.fs.read(path, records.SMALL_LIMIT_BYTES), path))
-            except (OSError, RecordError):
-                continue
-        return found
+        drawn = self.rng.sample(peers, min(len(peers), _SAMPLE))
+        beats = (read_beat(self.fs, self.layout.live_of(worker)) for worker in drawn)
+        return [each for each in beats if each is not None]
 
     def _lasting(self, beats: list[BeatRecord]) -> list[tuple[float, int, int]]:
         """Inputs that some worker is at for a beat or longer, the longest first: as they are late, so they will be."""
@@ -202,7 +197,7 @@ class Backups:
         rights: set[tuple[int, int]] = set()
         if now >= self._rights_at and any(at.ticket.name in mine for at in lasting):
             rights = self._rights()
-            self._rights_at = now + (self._check_s if is_local(self.fs.kind) else self._lasting_s)
+            self._rights_at = now + (self._check_s if self._local else self._lasting_s)
         for slot, at in running.items():
             if self.is_copy(at.ticket):  # also while its child is loading the task
                 place = at.ticket.segment, at.ticket.lo

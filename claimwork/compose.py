@@ -32,7 +32,7 @@ from .records import BeatRecord, Job
 from .results import Stage
 from .retrying import RetryingFs
 from .stores import make_store
-from .ticket_store import empty_directory, remove_directory
+from .ticket_store import remove_stage
 from .worker import Context, Setup, Stop, boot_id, run_worker
 
 RELAYED = signal.SIGUSR1  # what `run` sends to its worker for each signal of its own
@@ -65,10 +65,7 @@ class Mount:
     def _create(self, wanted: Job) -> Job:
         worker = new_id()
         refuse_unfit(self.fs, self.layout.out, f"{self.layout.out}/.claimwork-probe-{worker}")
-        try:
-            return create_job(self.fs, self.layout, wanted, worker)
-        finally:
-            self._discard_stage(worker)
+        return create_job(self.fs, self.layout, wanted, worker)
 
     def folds_names(self) -> bool:
         """Whether OUT takes names that differ only in case or Unicode form for one."""
@@ -150,15 +147,7 @@ class Mount:
         except OSError as error:
             raise mount_fault(error, self.layout.out) from error
         finally:
-            self._discard_stage(worker)
-
-    def _discard_stage(self, worker: str) -> None:
-        stage = self.layout.stage_of(worker)
-        try:
-            empty_directory(self.fs, stage)
-            remove_directory(self.fs, stage)
-        except OSError:
-            pass  # check --repair sweeps it
+            remove_stage(self.fs, self.layout, worker)
 
     def work(
         self, job: Job, input_dir: str | None, setup: Setup, slots: int, stop: Stop, *, verbose: bool = False

@@ -14,7 +14,7 @@ from .claims import Claims
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import Kind, Ticket, is_worker, map_ticket, number_name, parse_number, part_ticket, tickets_among
+from .names import Kind, Ticket, is_worker, map_ticket, number_name, numbers_among, part_ticket, tickets_among
 from .parts import known_parts
 from .plan_log import PlanLog
 from .policy import LOSSES_OF_A_REDUCTION, missing_ranges, weight_class
@@ -70,8 +70,7 @@ class Coverage:
 
     def _is_reduced_since(self, entry: int) -> bool:
         """Whether that or a later generation has its summary, which an earlier one then may never get."""
-        numbers = map(parse_number, self._fs.names(self._layout.summaries))
-        return any(number is not None and number >= entry for number in numbers)
+        return any(number >= entry for number in numbers_among(self._fs.names(self._layout.summaries)))
 
     def covers(self, closes: Iterable[tuple[int, Close]]) -> bool:
         """Whether every input of these generations is done."""
@@ -142,8 +141,7 @@ class Coverage:
         Where there is none, a part that somebody has a value of.
         """
         tried = set(passed_over)
-        numbers = [number for name in self._fs.names(self._layout.done) if (number := parse_number(name)) is not None]
-        for number in sorted(numbers, reverse=True):
+        for number in sorted(numbers_among(self._fs.names(self._layout.done)), reverse=True):
             for lo, hi in reversed(done_ranges(self._fs, self._layout, number)):  # the smallest come last
                 try:
                     outcomes = read_done(self._fs, self._layout, number, lo, hi).outcomes
@@ -159,7 +157,7 @@ class Coverage:
             names = self._fs.names(self._layout.parts)
         except FileNotFoundError:  # an older release made this job
             return None
-        for number in sorted(number for name in names if (number := parse_number(name)) is not None):
+        for number in sorted(numbers_among(names)):
             for nth in sorted(known_parts(self._fs, self._layout, number).values):
                 if (number, nth) not in tried:
                     return part_ticket(0, 0, number, nth, 0)
@@ -168,8 +166,9 @@ class Coverage:
     def missing_tickets(self, claims: Claims, nonce: str, seen: Iterable[Ticket] | None = None) -> list[Ticket]:
         """Tickets to offer for ranges that are neither done nor in any ticket that a listing shows.
 
-        *seen* are those of `Claims.ready` and then `held`, when the caller has just listed them. A ticket on its way from one directory to another may be missed: call twice, some seconds apart, and offer only what
-        was missing both times. They start at attempt 2, whose outcomes are settled exclusively; only an owner at attempt 1
+        *seen* are those of `Claims.ready` and then `held`, when the caller has just listed them. A ticket on its way from one
+        directory to another may be missed: call twice, some seconds apart, and offer only what was missing both times. They
+        start at attempt 2, whose outcomes are settled exclusively; only an owner at attempt 1
         that no listing showed could still publish beside a quarantine, and `check` names that.
         """
         present: dict[int, list[tuple[int, int]]] = {}

@@ -16,10 +16,10 @@ from . import policy, records
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import parse_number
+from .names import numbers_among
 from .plan_log import PlanLog
 from .records import Close, Input, Job, Outcome, Segment, Summary
-from .results import Places, Stage, adopt, done_ranges, publish, read_done, value_of
+from .results import Places, Stage, adopt, done_ranges, is_listed, publish, read_done, value_of
 from .tasks import Result
 from .ticket_store import empty_directory, remove_directory
 
@@ -210,7 +210,7 @@ def show_newest(fs: Fs, layout: Layout, stage: Stage) -> None:
 
 def _newest(fs: Fs, layout: Layout) -> int | None:
     """The entry that closed the newest generation that has a summary."""
-    return max((number for number in map(parse_number, fs.names(layout.summaries)) if number is not None), default=None)
+    return max(numbers_among(fs.names(layout.summaries)), default=None)
 
 
 def _show(fs: Fs, layout: Layout, stage: Stage, entry: int, data: bytes) -> bool:
@@ -232,31 +232,23 @@ def _show(fs: Fs, layout: Layout, stage: Stage, entry: int, data: bytes) -> bool
         try:
             fs.rename(source, target)
         except OSError:
-            if _is_listed(fs, source) and _newest(fs, layout) == entry:
+            if is_listed(fs, source) and _newest(fs, layout) == entry:
                 raise
             return False
     fs.flush([layout.summary(entry), layout.summary_json])  # whoever reports the job complete keeps its word
     return True
 
 
-def _is_listed(fs: Fs, path: str) -> bool:
-    parent, _, name = path.rpartition("/")
-    try:
-        return name in fs.names(parent)
-    except FileNotFoundError:
-        return False
-
-
 def _withdraw_older(fs: Fs, layout: Layout, entry: int) -> None:
     """Remove what is on its way to summary.json and of an earlier generation."""
     try:
-        numbers = [number for number in map(parse_number, fs.names(layout.showing)) if number is not None]
+        older = [number for number in numbers_among(fs.names(layout.showing)) if number < entry]
     except FileNotFoundError:  # an older release made this job
         fs.mkdir(layout.showing)
         return
-    for number in numbers:
+    for number in older:
         path = layout.showing_of(number)
-        for _ in range(_LOOKS if number < entry else 0):
+        for _ in range(_LOOKS):
             empty_directory(fs, path)
             if remove_directory(fs, path):
                 break

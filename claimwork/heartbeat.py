@@ -113,6 +113,14 @@ class Heartbeat:
         self.stop()
 
 
+def read_beat(fs: Fs, path: str) -> BeatRecord | None:
+    """A worker's record in live/ or left/; None when there is none that can be read."""
+    try:
+        return records.parse_beat(fs.read(path, records.SMALL_LIMIT_BYTES), path)
+    except (OSError, RecordError):
+        return None
+
+
 def _parsed(data: bytes, path: str) -> BeatRecord | None:
     try:
         return records.parse_beat(data, path)

@@ -13,7 +13,7 @@ from heapq import nsmallest
 from . import records
 from .errors import RecordError
 from .fs import Fs
-from .heartbeat import live_workers
+from .heartbeat import live_workers, read_beat
 from .history import SLOWEST, History
 from .layout import Layout
 from .names import is_worker, parse_failure, parse_number
@@ -85,10 +85,9 @@ class HistoryReader:
         for path, worker, gone in [*fresh, *((self._layout.live_of(each), each, False) for each in live)]:
             if gone:
                 history.left.add(worker)
-            try:
-                history.workers[worker] = records.parse_beat(self._fs.read(path, records.SMALL_LIMIT_BYTES), path)
-            except (OSError, RecordError):
-                continue
+            record = read_beat(self._fs, path)
+            if record is not None:
+                history.workers[worker] = record
 
     def _read_failures(self, budget: int) -> None:
         history = self.history

@@ -13,9 +13,10 @@ from typing import Any, TextIO
 from . import records
 from .attempts import noted
 from .claims import ClaimStore
-from .errors import RecordError, UsageError
+from .errors import UsageError
 from .finalizer import ResultReader
 from .fs import Fs
+from .heartbeat import read_beat
 from .layout import Layout
 from .names import Kind, Ticket, is_worker, tickets_among
 from .parts import known_parts
@@ -94,7 +95,7 @@ def life_of(fs: Fs, layout: Layout, job: Job, path: str) -> Life:
         state = "held"
     else:
         state = "backing off" if ticket is not None and ticket.delay_ms else "pending"
-    beat = None if holder is None else _beat(fs, layout, holder)
+    beat = None if holder is None else read_beat(fs, layout.live_of(holder))
     failures = tuple(noted(fs, layout, number, index))
     parts = part_count(each.size_bytes, job.split_bytes)
     known = len(known_parts(fs, layout, number).values) if parts > 1 and outcome is None else 0
@@ -154,13 +155,6 @@ def _ticket_of(fs: Fs, layout: Layout, number: int, index: int) -> tuple[Ticket 
         if ticket is not None:
             return ticket, None
     return None, None
-
-
-def _beat(fs: Fs, layout: Layout, worker: str) -> records.BeatRecord | None:
-    try:
-        return records.parse_beat(fs.read(layout.live_of(worker), records.SMALL_LIMIT_BYTES), worker)
-    except (OSError, RecordError):
-        return None
 
 
 def quarantined(fs: Fs, layout: Layout, patterns: list[str]) -> list[Input]:

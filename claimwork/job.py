@@ -14,6 +14,7 @@ from .names import plan_ticket
 from .records import Job
 from .results import Stage, publish
 from .stores import make_store
+from .ticket_store import remove_stage
 
 FIRST_PLAN = "0" * 16  # the nonce of the plan ticket that a job starts with
 
@@ -48,7 +49,8 @@ def require_job(fs: Fs, layout: Layout) -> Job:
 def create_job(fs: Fs, layout: Layout, wanted: Job, worker: str) -> Job:
     """Create the job, or join the one that somebody else created first; returns the one that stands.
 
-    Commit point: **link to job.json**. Raises WorkerFault when OUT cannot be written.
+    *worker*: a new id for this alone, whose stage goes with it. Commit point: **link to job.json**. Raises WorkerFault when
+    OUT cannot be written.
     """
     try:
         os_makedirs(fs, layout)
@@ -63,6 +65,8 @@ def create_job(fs: Fs, layout: Layout, wanted: Job, worker: str) -> Job:
         offer_first_plan(make_store(job, fs, layout, worker, stage), fs, layout)
     except OSError as error:
         raise mount_fault(error, layout.out) from error
+    finally:
+        remove_stage(fs, layout, worker)
     return job
 
 

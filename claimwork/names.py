@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -175,6 +176,11 @@ def parse_number(name: str) -> int | None:
         return None
     number = int(name)
     return number if number_name(number) == name else None
+
+
+def numbers_among(names: Iterable[str]) -> list[int]:
+    """The numbers that a listing names; strangers' files are passed over."""
+    return [number for number in map(parse_number, names) if number is not None]
 
 
 def part_name(nth: int, *, failed: bool) -> str:

@@ -33,6 +33,7 @@ IDLE_NETWORK_S = 20.0  # a server answers every idle worker: about 20 round trip
 MISSING_AFTER_S = 5.0  # uncovered ranges without a ticket must stay so this long before they are offered again
 MISSING_NETWORK_S = 40.0  # looking for them lists every directory of tickets
 MISSING_LOOKERS = 1  # so many look each time, were all idle: each would cost a thousand workers a million listings
+PASSED_OVER_MANY = 24  # looks of others after which one is twice as likely to be drawn, then ever more
 RESCAN_S = 60.0  # --stay: how often IN is listed again
 
 # -- tickets ----------------------------------------------------------------------------------------------------------

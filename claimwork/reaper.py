@@ -137,8 +137,8 @@ class Reaper:
         return self._known[worker]
 
     def _next_of_my_kernel(self, order: list[str]) -> list[str]:
+        few = self.peers <= policy.PEERS_WATCHED
         for worker in order:
-            few = self.peers <= policy.PEERS_WATCHED
             if self._known[worker] if worker in self._known else few and self._is_neighbour(worker):
                 return [worker]
         return []

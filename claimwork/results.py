@@ -151,8 +151,11 @@ def make_parents(fs: Fs, path: str, out: str) -> None:
 
 def present(fs: Fs, path: str) -> bool:
     """Whether a name exists, by a fresh listing when a look-up says that it does not: a look-up may be stale."""
-    if fs.inode(path) is not None:
-        return True
+    return fs.inode(path) is not None or is_listed(fs, path)
+
+
+def is_listed(fs: Fs, path: str) -> bool:
+    """Whether a name exists, by a fresh listing."""
     parent, _, name = path.rpartition("/")
     try:
         return name in fs.names(parent)

@@ -18,7 +18,7 @@ from .errors import RecordError
 from .finalizer import read_summary
 from .forecast import InHand
 from .fs import Fs
-from .heartbeat import graves, live_workers
+from .heartbeat import graves, live_workers, read_beat
 from .job import require_job
 from .layout import Layout
 from .names import Kind, is_worker, parse_place
@@ -176,11 +176,7 @@ class StatusReader:
         self._left = {worker: record for worker, record in self._left.items() if worker in names}
         fresh = sorted(names - self._left.keys())
         for worker in fresh[:_LEFT_READS]:
-            path = self._layout.left_of(worker)
-            try:
-                self._left[worker] = records.parse_beat(self._fs.read(path, records.SMALL_LIMIT_BYTES), path)
-            except (OSError, RecordError):
-                self._left[worker] = None
+            self._left[worker] = read_beat(self._fs, self._layout.left_of(worker))
         return len(fresh) <= _LEFT_READS
 
     def _views(self, live: list[BeatRecord], gone: list[BeatRecord], job: Job, effort: Effort) -> list[WorkerView]:

@@ -160,6 +160,15 @@ def remove_directory(fs: Fs, path: str) -> bool:
     return True
 
 
+def remove_stage(fs: Fs, layout: Layout, worker: str) -> None:
+    """Remove the stage of somebody who is no worker, as far as that goes: `check --repair` sweeps what is left."""
+    try:
+        empty_directory(fs, layout.stage_of(worker))
+        remove_directory(fs, layout.stage_of(worker))
+    except OSError:
+        pass
+
+
 def empty_directory(fs: Fs, path: str) -> None:
     """Remove everything in a stage."""
     for name in _names(fs, path):

@@ -24,7 +24,7 @@ from .clock import Clock
 from .coverage import Coverage, JobState
 from .effort import Pace
 from .errors import ClaimworkError, Exit, Fenced, mount_fault
-from .executor import Event, Executor, Faulted, signal_name
+from .executor import Event, Executor, Faulted, Running, signal_name
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
 from .heartbeat import Heartbeat
@@ -272,8 +272,9 @@ class Worker:
             if reclaimed:
                 self._claims.forget_listing()
                 self._look_now()
-        self._look_at_tickets()
-        for slot, at in self._backups.overtaken(self._executor.running(), self._claims.mine):
+        running = self._executor.running()
+        self._look_at_tickets(running)
+        for slot, at in self._backups.overtaken(running, self._claims.mine):
             self._executor.end(slot)
             if at.ticket.name in self._claims.mine and at.index is not None:
                 self._aftermath.overtaken(at.ticket, at.index)
@@ -392,10 +393,10 @@ class Worker:
             return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
 
-    def _look_at_tickets(self) -> None:
+    def _look_at_tickets(self, running: dict[int, Running]) -> None:
         """Ask children at long tickets to stop early, so that others can have the rest; tell how far plan and reduction are."""
         now = self._clock.monotonic()
-        for slot, at in self._executor.running().items():
+        for slot, at in running.items():
             if at.ticket.kind is not Kind.MAP:
                 if at.counted and now - self._told_at >= _BUSY_LOOK_S:
                     self._told_at = now
@@ -487,7 +488,7 @@ class Worker:
         # of a thousand workers one may be idle and all others busy for hours: each time it is passed over it gets likelier
         is_drawn = (
             self._context.rng.random() * (self._reaper.peers + 1)
-            < policy.MISSING_LOOKERS + (self._passed_over / 24) ** 2
+            < policy.MISSING_LOOKERS + (self._passed_over / policy.PASSED_OVER_MANY) ** 2
         )
         self._passed_over = 0 if is_drawn else self._passed_over + 1
         return self._local or is_drawn or spent or bool(self._missing)

@@ -85,7 +85,8 @@ class Summaries:
         counts = self._counts(number)
         if not self._agrees(number, summary, counts):
             what = (
-                f"counts {counted(summary.inputs, 'input')}, {counted(summary.results, 'result')} and {summary.quarantined} quarantined; "
+                f"counts {counted(summary.inputs, 'input')}, {counted(summary.results, 'result')} and "
+                f"{summary.quarantined} quarantined; "
                 f"the done records say {counts.inputs}, {counts.results} and {counts.quarantined}"
             )
             found.append(Suspicion(Finding("summary-counts", path, what, _AGAIN), mend))

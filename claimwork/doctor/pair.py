@@ -163,9 +163,10 @@ class Pair:
         mine = f"{directory}-{'a' if self.first else 'b'}"
         self.fs.mkdir(directory)
         self.fs.mkdir(mine)
-        # a file for each link, as in `probes.races`
-        for number in range(_NAMES) if kind == "link" or (kind == "rename" and self.first) else ():
-            self.fs.stage(f"{mine if kind == 'link' else directory}/{number}", b"")
+        if kind == "link" or (kind == "rename" and self.first):
+            sources = mine if kind == "link" else directory
+            for number in range(_NAMES):  # a file for each link, as in `probes.races`
+                self.fs.stage(f"{sources}/{number}", b"")
         self._barrier()
         act: Callable[[int], None] = {
             "link": lambda n: self.fs.link(f"{mine}/{n}", f"{directory}/{n}"),

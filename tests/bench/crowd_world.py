@@ -90,9 +90,7 @@ class World:
         self._schedule: list[tuple[float, int, Process, int]] = []
         self._order = 0
         self.job = Job(id=f"{self.rng.getrandbits(128):032x}", task="simulated")
-        me = f"{self.rng.getrandbits(128):032x}"
-        create_job(self.server, self.layout, self.job, me)
-        self.server.rmdir(self.layout.stage_of(me))
+        create_job(self.server, self.layout, self.job, f"{self.rng.getrandbits(128):032x}")
 
     def run(self) -> None:
         """Let whoever is there work until all have ended."""

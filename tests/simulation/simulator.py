@@ -43,7 +43,6 @@ from claimwork.results import Stage
 from claimwork.retrying import RetryingFs
 from claimwork.stores import make_store
 from claimwork.testing import MUTATING, Died
-from claimwork.ticket_store import empty_directory, remove_directory
 from claimwork.worker import Context, ReducerFailed, Setup, Stop, run_worker
 from tests.simulation.children import LARGE_BYTES, PARTS, SimExecutor
 from tests.simulation.invariants import Violation, check_world
@@ -469,7 +468,9 @@ class World:
 
             process.on_death = orphan_all
             try:
-                job = open_job(fs, self.layout) or self._create_job(fs)
+                job = open_job(fs, self.layout) or create_job(
+                    fs, self.layout, self.job, f"{self.rng.getrandbits(128):032x}"
+                )
                 context = Context(
                     fs,
                     self.layout,
@@ -495,18 +496,6 @@ class World:
                 orphan_all()
 
         return Process(self, f"worker{len(self.stops)}", host, main)
-
-    def _create_job(self, fs: RetryingFs) -> Job:
-        """As `Mount` does it: under an id of its own, whose stage goes."""
-        me = f"{self.rng.getrandbits(128):032x}"
-        try:
-            return create_job(fs, self.layout, self.job, me)
-        finally:
-            try:
-                empty_directory(fs, self.layout.stage_of(me))
-                remove_directory(fs, self.layout.stage_of(me))
-            except OSError:
-                pass
 
     def start_operator(self) -> Process:
         """Somebody who plans more inputs, or retries quarantined ones, some time into the run."""
@@ -556,9 +545,7 @@ def simulate(case: Case, *, record: bool = False) -> World:
 def _chaos(world: World) -> None:
     case, rng = world.case, world.rng
     if case.profile.job_exists:
-        me = f"{rng.getrandbits(128):032x}"
-        create_job(world.server, world.layout, world.job, me)
-        world.server.rmdir(world.layout.stage_of(me))
+        create_job(world.server, world.layout, world.job, f"{rng.getrandbits(128):032x}")
     for _ in range(case.workers):
         world.start_worker()
     for _ in range(case.profile.operators):

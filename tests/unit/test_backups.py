@@ -237,11 +237,7 @@ def test_a_copy_that_was_overtaken_ends(how: str) -> None:
 
 def test_a_copy_ends_also_while_its_child_is_loading() -> None:
     """That may take longer than what is left of the job."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     loading = {3: Running(copy, None, 0.0, world.clock.monotonic())}
     world.finish(0)
     world.clock.sleep(LOOK_S)
@@ -251,11 +247,7 @@ def test_a_copy_ends_also_while_its_child_is_loading() -> None:
 
 def test_a_copy_that_lasts_as_well_makes_way() -> None:
     """Twice as long as the size says, as what it is a copy of; nobody gets another one."""
-    world = World()
-    world.beat(("0:0", 99.0))
-    idle = world.idle(2)
-    copy = idle.next(PEERS, SEEN)
-    assert copy is not None
+    world, idle, copy = copying()
     assert not idle.is_late(at(world, copy, 19.0)[3])
     assert idle.is_late(at(world, copy, 21.0)[3])
     assert not idle.is_late(at(world, map_ticket(0, 1, 0, 1, 3, 200))[3])

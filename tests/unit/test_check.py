@@ -163,7 +163,6 @@ def _a_job(claims: str) -> Job:
 def _new_site(fs: Fs, out: str, claims: str) -> Site:
     layout = Layout(out)
     job = create_job(fs, layout, _a_job(claims), OTHER)
-    fs.rmdir(layout.stage_of(OTHER))
     return Site(fs, layout, job, NAMES)
 
 

@@ -19,6 +19,15 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
+def cgroup(directory: Path, files: dict[str, str]) -> str:
+    """A cgroup with these files."""
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return str(directory)
+
+
 @pytest.mark.parametrize(
     ("files", "slots"),
     [
@@ -38,12 +47,7 @@ def test_a_container_with_a_limit_has_no_more_children_than_cores(
     tmp_path: Path, files: dict[str, str], slots: int
 ) -> None:
     """By the limit of cgroups v2 or v1, rounded up; one at least; never more than there are cores."""
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    assert usable_slots(str(tmp_path)) == slots
+    assert usable_slots(cgroup(tmp_path, files)) == slots
 
 
 @pytest.mark.parametrize(
@@ -58,12 +62,7 @@ def test_a_container_with_a_limit_has_no_more_children_than_cores(
 )
 def test_a_container_knows_its_limit_of_memory(tmp_path: Path, files: dict[str, str], limit: float) -> None:
     """By cgroups v2 or v1."""
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    assert memory_bytes(str(tmp_path)) == limit
+    assert memory_bytes(cgroup(tmp_path, files)) == limit
 
 
 @pytest.mark.parametrize(
