@@ -28,9 +28,9 @@ from .executor import Event, Executor, Faulted, Running, signal_name
 from .finalizer import is_shown, show_newest
 from .fs import Fs, is_local
 from .heartbeat import Heartbeat
-from .job import FIRST_PLAN
 from .layout import Layout
-from .names import Kind, Ticket, place_name, plan_ticket, reduce_ticket
+from .missing import Missing
+from .names import Kind, Ticket, place_name, plan_ticket
 from .news import Tell, silent
 from .parts import are_known
 from .plan_log import PlanLog
@@ -167,6 +167,7 @@ class Worker:
         self._claims = Claims(self._fs, self._layout, self._store, self._clock, context.rng)
         self._log = PlanLog(self._fs, self._layout)
         self._coverage = Coverage(self._fs, self._layout, self._log)
+        self._missing = Missing(self._fs, self._job, self._claims, self._coverage, self._clock, context.rng, self.story)
         self._heartbeat = Heartbeat(self._fs, self._layout, self._clock, self._job.patience_s, context.rng.random())
         self._reaper = Reaper(
             self._fs, self._layout, self._store, self._clock, context.identity, self._job.patience_s, self.story
@@ -197,10 +198,6 @@ class Worker:
         self._idle_rounds = 0
         self._look_at = self._clock.monotonic()  # when to look for work again, unless something happens before
         self._local = is_local(self._fs.kind)
-        self._partless: set[int] = set()  # segments of inputs to be gathered, parts of which nobody will bring
-        self._missing: dict[str, Ticket] = {}
-        self._missing_at = self._clock.monotonic()
-        self._passed_over = 0  # times that others were drawn to look for what is missing
         self._saw_open = False  # I was there when there was no summary yet of all that is planned
         self._saw_spent = False  # a reduction that failed too often: whoever waits for it may have to stop
         self._rescan_at = self._clock.monotonic() + policy.RESCAN_S
@@ -390,7 +387,7 @@ class Worker:
         if ticket.kind is Kind.PART:
             return not self._aftermath.holds_parts
         if ticket.gathers:
-            return ticket.segment in self._partless or are_known(self._fs, self._layout, self._job, ticket)
+            return ticket.segment in self._missing.partless or are_known(self._fs, self._layout, self._job, ticket)
         return True
 
     def _look_at_tickets(self, running: dict[int, Running]) -> None:
@@ -416,7 +413,9 @@ class Worker:
         if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
             self._look_now()
             return True
-        looks = self._looks_for_all()
+        looks = self._missing.is_due(self._reaper.peers, sure=self._saw_spent)
+        if looks:
+            self._saw_spent = False
         # A summary that was there before me may have survived a power loss that took done records with it, and tickets that
         # wait beside one are of inputs that `check --repair` has opened again. Here a listing costs nothing.
         believes = self._saw_open and not self._local and not self._claims.maps_wait and Kind.MAP in self._setup.kinds
@@ -435,7 +434,11 @@ class Worker:
             self._tally.complete = complete
             return False
         if looks:
-            self._offer_missing(state)
+            spent = self._missing.look(state)
+            if spent is not None:
+                self._fail_to_reduce(spent)
+            if self._missing.partless:
+                self._look_now()
         if (
             Kind.MAP in self._setup.kinds
             and state.close is not None
@@ -474,56 +477,7 @@ class Worker:
         self._store.offer(plan_ticket(f"{self._context.rng.getrandbits(64):016x}"))
         self._look_now()
 
-    def _looks_for_all(self) -> bool:
-        """Whether it is time to look for what is in no place at all, which costs a listing for each worker and segment.
-
-        On a network mount few workers do, drawn anew each time, and who found something missing once more.
-        """
-        now = self._clock.monotonic()
-        if now - self._missing_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
-            return False
-        self._missing_at = now
-        self._claims.doubt()  # what I hold unawares is missed by nobody
-        spent, self._saw_spent = self._saw_spent, False
-        # of a thousand workers one may be idle and all others busy for hours: each time it is passed over it gets likelier
-        is_drawn = (
-            self._context.rng.random() * (self._reaper.peers + 1)
-            < policy.MISSING_LOOKERS + (self._passed_over / policy.PASSED_OVER_MANY) ** 2
-        )
-        self._passed_over = 0 if is_drawn else self._passed_over + 1
-        return self._local or is_drawn or spent or bool(self._missing)
-
-    def _offer_missing(self, state: JobState) -> None:
-        """Offer again what neither a ticket nor a done record stands for, if it stays so for a while."""
-        ready, held = self._claims.ready(), self._coverage.held()
-        reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
-        if reduces and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces):
-            self._raise_reducer_failed(reduces[0])
-        parts = {ticket.segment for ticket in [*ready, *held] if ticket.kind is Kind.PART}
-        self._partless = {ticket.segment for ticket in ready if ticket.gathers} - parts
-        if self._partless:
-            self._look_now()
-        nonce = f"{self._context.rng.getrandbits(64):016x}"
-        missing: list[Ticket] = []
-        kinds = {ticket.kind for ticket in [*ready, *held]}
-        if Kind.PLAN in kinds:
-            pass  # a planner that is slow has yet to offer its tickets: one of these and one of ours would race
-        elif state.planning:  # whoever was planning left the log open
-            missing.append(plan_ticket(FIRST_PLAN).again(nonce))
-        elif state.close is not None and not state.covered:
-            missing += self._coverage.missing_tickets(self._claims, nonce, [*ready, *held])
-        elif state.close is not None and not state.reduced and Kind.REDUCE not in kinds:
-            missing.append(reduce_ticket(state.close[0]).again(nonce))
-        before, self._missing = self._missing, {}
-        for ticket in missing:
-            key = f"{ticket.kind}{ticket.segment}.{ticket.lo}-{ticket.hi}"
-            if key in before:
-                self.story.offered_again(ticket)
-                self._store.offer(ticket)
-            else:
-                self._missing[key] = ticket
-
-    def _raise_reducer_failed(self, ticket: Ticket) -> None:
+    def _fail_to_reduce(self, ticket: Ticket) -> None:
         failures = noted(self._fs, self._layout, ticket.segment, 0)
         why = failures[-1].error if failures else "unknown"
         self._aftermath.fault = ReducerFailed(
