@@ -290,7 +290,8 @@ class Mapper:
             staged = self._stage.put(data)
             took_s = self._clock.monotonic() - started
             ran = Ran(first_at, began_at - first_at + took_s, each.size_bytes)
-            outcome = _outcome(len(data), digest_of(data), data, ran)
+            kept = data.removesuffix(b"\n") if len(data) <= policy.INLINE_BYTES else None  # JSON already
+            outcome = Outcome(True, len(data), digest_of(data), kept is not None, kept, ran=ran)
             return _Pending(index, places, staged, outcome, ran, computed, took_s)
         try:
             size, digest, kept = self._fs.seal(staged, policy.INLINE_BYTES)
@@ -300,7 +301,13 @@ class Mapper:
             self._stage.discard(staged)
             return None
         ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-        return _Pending(index, places, staged, _outcome(size, digest, kept, ran), ran, computed, ran.took_s)
+        outcome = Outcome(True, size, digest, ran=ran)
+        if kept is not None:
+            try:
+                outcome.value, outcome.has_value = value_of(kept), True
+            except RecordError:
+                pass
+        return _Pending(index, places, staged, outcome, ran, computed, ran.took_s)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport
@@ -371,15 +378,6 @@ class Mapper:
             if len(self._segments) > _SEGMENTS_KEPT:
                 self._segments.popitem(last=False)
         return self._segments[number]
-
-
-def _outcome(size: int, digest: str, data: bytes | None, ran: Ran) -> Outcome:
-    if data is not None and len(data) <= policy.INLINE_BYTES:
-        try:
-            return Outcome(True, size, digest, has_value=True, value=value_of(data), ran=ran)
-        except RecordError:
-            pass
-    return Outcome(True, size, digest, ran=ran)
 
 
 def _words(error: Exception) -> str:

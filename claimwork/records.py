@@ -122,7 +122,10 @@ class Close:
     retried_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+# The next two are made for each input, and to freeze them takes as long as a system call does: nobody changes one.
+
+
+@dataclass(slots=True)
 class Ran:
     """One execution, for people: when it began by the wall clock of its worker, how long it took, and its input's size."""
 
@@ -131,11 +134,11 @@ class Ran:
     input_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How one input ended: a result of ``size_bytes`` with ``digest``, or quarantined for ``reason``.
 
-    ``ran`` tells how it came about, where that is known; outcomes are the same whatever it says.
+    ``value`` is what the result says; where a record is to be written, bytes are its JSON as `dumps` made it. ``ran`` tells how it came about, where that is known; outcomes are the same whatever it says.
     """
 
     ok: bool
@@ -261,16 +264,18 @@ def encode_close(close: Close) -> bytes:
 
 def encode_done(done: Done) -> bytes:
     """A done record; values stand in it while they are small."""
-    rows: list[list[Any]] = []
-    for each in done.outcomes:
-        if not each.ok:
-            rows.append(["failed", each.reason])
-        elif each.has_value:
-            rows.append(["ok", each.size_bytes, each.digest, each.value])
-        else:
-            rows.append(["ok", each.size_bytes, each.digest])
-    head = {"v": 1, "segment": done.segment, "lo": done.lo, "hi": done.hi, "worker": done.worker}
-    return dumps({**head, "outcomes": rows, "ran": _encode_ran(done.outcomes)}) + b"\n"
+    rows = b", ".join(map(_encode_outcome, done.outcomes))
+    head = dumps({"v": 1, "segment": done.segment, "lo": done.lo, "hi": done.hi, "worker": done.worker})
+    return b'%b, "outcomes": [%b], "ran": %b}\n' % (head[:-1], rows, dumps(_encode_ran(done.outcomes)))
+
+
+def _encode_outcome(each: Outcome) -> bytes:
+    if not each.ok:
+        return dumps(["failed", each.reason])
+    if not each.has_value:
+        return dumps(["ok", each.size_bytes, each.digest])
+    value = each.value if isinstance(each.value, bytes) else dumps(each.value)
+    return b'["ok", %d, %b, %b]' % (each.size_bytes, dumps(each.digest), value)
 
 
 def _encode_ran(outcomes: Sequence[Outcome]) -> list[Any]:
@@ -433,7 +438,8 @@ def is_input_path(path: str) -> bool:
         path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return False
-    return "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
+    between = f"/{path}/"
+    return not ("\0" in path or "//" in between or "/./" in between or "/../" in between)
 
 
 def parse_done(data: bytes, path: str) -> Done:

@@ -189,7 +189,7 @@ def value_of(data: bytes) -> object:
             raise RecordError("a result is neither JSON nor UTF-8 text") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `records.Ran`
 class Places:
     """Where the outcome of one input is published. ``retried``: it was quarantined in an earlier generation, and the
     report of that stands until this one is settled.

@@ -164,13 +164,13 @@ class Runner(Protocol):
     reduce: Callable[[Results], Any]
 
     def run(self, path: str, attempt: Attempt, staged: str) -> bytes | None:
-        """The bytes of the result, or None when they are in the file *staged*. Any exception is a failed attempt."""
+        """The result as a line of JSON, or None when it is in the file *staged*. Any exception is a failed attempt."""
 
     def value(self, path: str, attempt: Attempt) -> Any:
         """The value of the part that *attempt* asks for; only of jobs that split."""
 
     def merged(self, values: Iterator[Any]) -> bytes:
-        """The bytes of the result that the values of all parts make; only of jobs that split."""
+        """The result that the values of all parts make, as a line of JSON; only of jobs that split."""
 
 
 def load_runner(job: Job) -> Runner:

@@ -125,6 +125,17 @@ def test_a_log_entry_comes_back(entry: Segment | Close) -> None:
     assert records.parse_entry(encoded, "p") == entry
 
 
+@given(JSON)
+def test_a_value_that_is_json_already_stands_as_it_is(value: object) -> None:
+    """A record with it is the one with the value itself."""
+    made, given = (
+        records.encode_done(Done(1, 0, 1, "w", [Outcome(True, 1, "d", has_value=True, value=each)]))
+        for each in (records.dumps(value), value)
+    )
+
+    assert made == given
+
+
 @given(DONES)
 def test_a_done_record_comes_back(done: Done) -> None:
     """With values of any JSON."""
