@@ -304,7 +304,7 @@ class Mapper:
         outcome = Outcome(True, size, digest, ran=ran)
         if kept is not None:
             try:
-                outcome.value, outcome.has_value = value_of(kept), True
+                outcome = replace(outcome, has_value=True, value=value_of(kept))
             except RecordError:
                 pass
         return _Pending(index, places, staged, outcome, ran, computed, ran.took_s)

@@ -81,6 +81,8 @@ def main() -> None:
         parser.error("--workers and --inputs go together, each at least 2")
     if args.input_seconds <= 0:
         parser.error("--input-seconds must be more than 0")
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
     options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds, args.flavour)
     machine = {
         "claimwork": __version__,
