@@ -37,10 +37,10 @@ class Missing:
         self._looked_at = clock.monotonic()
         self._passed_over = 0  # times that others were drawn to look
 
-    def is_due(self, peers: int, *, sure: bool) -> bool:
-        """Whether it is time for this worker to look; *peers* may be drawn instead, unless it is *sure* that it has to.
+    def takes_turn(self, peers: int, *, sure: bool) -> bool:
+        """Whether this worker is to look now. When it is time one is drawn, this one or one of *peers*.
 
-        Who found something missing looks once more.
+        One that is *sure* that it has to, or found something missing, looks in any case.
         """
         now = self._clock.monotonic()
         if now - self._looked_at < (policy.MISSING_AFTER_S if self._local else policy.MISSING_NETWORK_S):
@@ -60,8 +60,9 @@ class Missing:
         all_spent = bool(reduces) and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces)
         parts = {ticket.segment for ticket in [*ready, *held] if ticket.kind is Kind.PART}
         self.partless = {ticket.segment for ticket in ready if ticket.gathers} - parts
+        missing = self._missing(state, ready, held)
         before, self._found = self._found, {}
-        for ticket in self._missing(state, ready, held):
+        for ticket in missing:
             key = f"{ticket.kind}{ticket.segment}.{ticket.lo}-{ticket.hi}"
             if key in before:
                 self._story.offered_again(ticket)

@@ -138,7 +138,8 @@ class Ran:
 class Outcome:
     """How one input ended: a result of ``size_bytes`` with ``digest``, or quarantined for ``reason``.
 
-    ``value`` is what the result says; where a record is to be written, bytes are its JSON as `dumps` made it. ``ran`` tells how it came about, where that is known; outcomes are the same whatever it says.
+    ``value`` is what the result says; where a record is to be written, bytes are its JSON as `dumps` made it.
+    ``ran`` tells how it came about, where that is known; outcomes are the same whatever it says.
     """
 
     ok: bool

@@ -413,7 +413,7 @@ class Worker:
         if self._aftermath.weigh(more_inputs=False) or self._aftermath.in_doubt:
             self._look_now()
             return True
-        looks = self._missing.is_due(self._reaper.peers, sure=self._saw_spent)
+        looks = self._missing.takes_turn(self._reaper.peers, sure=self._saw_spent)
         if looks:
             self._saw_spent = False
         # A summary that was there before me may have survived a power loss that took done records with it, and tickets that

@@ -332,6 +332,11 @@ def test_a_worker_that_is_given_up_twice(bench: Bench) -> None:
     ends_as_undisturbed(bench, fenced=3, reclaimed=3)
 
 
+def is_hours_apart(clocks: dict[int, int], ahead: int, behind: int) -> bool:
+    """Whether both have told their time, and it is far apart."""
+    return {ahead, behind} <= set(clocks) and clocks[ahead] - clocks[behind] > 1.9 * HOUR_S
+
+
 def test_wall_clocks_that_differ_by_two_hours(bench: Bench) -> None:
     """One worker is an hour ahead, one an hour behind: nobody steals from the other, and who stands still is replaced."""
     bench.put("held-1", "held-2", "a", "b")
@@ -343,6 +348,9 @@ def test_wall_clocks_that_differ_by_two_hours(bench: Bench) -> None:
 
     wait_for_beats(bench, [ahead.pid, behind.pid], 2 * BEATS_IN_T)
 
+    wait_until(
+        lambda: is_hours_apart(told(bench, "at"), ahead.pid, behind.pid), "beats whose clocks are two hours apart"
+    )
     assert sorted((ran.input, ran.attempt) for ran in bench.runs() if ran.input.startswith("held")) == [
         ("held-1", 1),
         ("held-2", 1),
