@@ -32,6 +32,7 @@ from tests.bench import (
 )
 from tests.bench.measure import Options, Suite, table
 from tests.bench.picture import draw
+from tests.machine import exit_on_signals
 from tests.nfs.lab.lab import FLAVOURS
 from tests.nfs.lab.machine import LabError
 
@@ -81,6 +82,7 @@ def main() -> None:
         parser.error("--workers and --inputs go together, each at least 2")
     if args.input_seconds <= 0:
         parser.error("--input-seconds must be more than 0")
+    exit_on_signals()
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
     options = Options(args.repeats, args.dir, args.workers, args.inputs, args.input_seconds, args.flavour)

@@ -23,6 +23,7 @@ IDLE_TRIPS, IDLE_S = 20.0, 30.0  # and that of a worker with nothing to do
 IN_FLIGHT = 8
 SIZES = ((64, 0), (960, 0), (960, 1), (192, 5))  # inputs, ms: tickets of one input, then of some
 LONG_S = 600.0
+MOST_REPEATS = 3  # a turn takes four minutes, and counts hardly differ
 COUNTER = Path(__file__).with_name("in_guest.py")
 
 _numbers = count(1)
@@ -55,7 +56,7 @@ def measure(options: Options) -> list[Measure]:
     idle: list[float] = []
     with Lab(2) as lab:
         bench = Bench(lab, options.flavour)
-        for _ in range(options.repeats):
+        for _ in range(min(options.repeats, MOST_REPEATS)):
             for inputs, delay_ms in SIZES:
                 bench.delay(delay_ms)
                 bare = bench.bare(inputs)
