@@ -344,7 +344,7 @@ class Aftermath:
         if verdict == "worker":
             self.fault = self._worker_fault()
         elif verdict == "inputs":
-            held, self._held = self._held, []
+            held, self._held, self._looked_at = self._held, [], 0
             for each in held:
                 self._charge(each, final=False)
         return verdict != "open"
@@ -379,10 +379,11 @@ class Aftermath:
     def _worker_fault(self) -> WorkerFault:
         last = self._held[-1]
         path = self._log.segment(last.ticket.segment).inputs[last.ticket.first_input].path
+        first = "the first input" if len(self._held) == 1 else f"the first {len(self._held)} inputs all"
         why = (
             "inputs that succeeded elsewhere fail here as well"
             if self.blame.controls
-            else f"the first {len(self._held)} inputs all failed here, and nothing in the job has succeeded yet"
+            else f"{first} failed here, and nothing in the job has succeeded yet"
         )
         return WorkerFault(
             f"{why}, last {path!r} with {last.error}: is the image whole, and all mounted that the task needs? "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -161,6 +162,12 @@ def doctor(directory: str, pair: str, pair_wait: float, *, as_json: bool) -> Exi
 
     if not os.path.isdir(directory):
         raise UsageError(f"{directory!r} is not a directory; give one on the mount to examine")
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, _exit)  # what was made to try things is taken away
+    if pair and sys.stderr.isatty():
+        sys.stderr.write(
+            f"meets another doctor that is given --pair {printable(pair)}, and waits {pair_wait:g} s for it\n"
+        )
     found = diagnose(os.path.abspath(directory), SystemClock(), pair, pair_wait)
     if as_json:
         document = {
@@ -180,6 +187,10 @@ def doctor(directory: str, pair: str, pair_wait: float, *, as_json: bool) -> Exi
     else:
         sys.stdout.writelines(f"{line}\n" for line in diagnosis_lines(found))
     return Exit.UNFIT if found.verdict == "unfit" else Exit.COMPLETE
+
+
+def _exit(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def healthy() -> Exit | int:

@@ -70,7 +70,7 @@ class Pair:
         try:
             self._send({"host": socket.gethostname(), "uid": os.geteuid(), "pid": os.getpid()})
             self._facts = self._receive()
-        except WorkerFault:
+        except BaseException:  # also a signal: the code is free again
             self.fs.remove_tree(self.root)
             raise
 

@@ -111,6 +111,29 @@ def test_bad_inputs_are_no_fault_of_a_fresh_worker(broken: Bench) -> None:
     assert broken.is_settled()
 
 
+def test_a_bad_first_input_and_many_later_are_no_fault_of_a_worker(broken: Bench) -> None:
+    """The doubt that the first one raised, when there was no control yet, is over: for the later ones one is looked for."""
+    (broken.root / "brittle.py").write_text(
+        """
+from pathlib import Path
+
+def run(path):
+    runs = Path(__file__).parent / "runs"
+    seen = runs.read_text().split() if runs.exists() else []
+    if path.name not in seen:
+        runs.write_text(" ".join([*seen, path.name]))
+        seen.append(path.name)
+    if not 0 < seen.index(path.name) <= 10:
+        raise ValueError(path.name)
+    return 1
+"""
+    )
+
+    broken.run("--task", "brittle:run", "--max-attempts", "1", "--slots", "1", "--quiet", code=4)
+
+    assert (len(broken.results()), len(broken.reports())) == (10, 20)
+
+
 def test_a_worker_whose_mount_vanishes_in_mid_run(broken: Bench) -> None:
     """It has succeeded before, so failures are charged at once; eight in a row, and two controls tell whose fault it is."""
     vanishes = TASK.replace('how := os.environ.get("BROKEN")', "how := count > 5 and 'raise'")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import NOBODY, Bench, end
+from tests.e2e.conftest import NOBODY, Bench, end, wait_until
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
@@ -486,4 +487,18 @@ def test_two_doctors_meet(bench: Bench) -> None:
         assert "link between two" in told
         assert "each can clean up after the other" in told
         assert "\nfit: " in told
+    assert list(bench.out.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_doctor_that_is_ended_while_it_waits_leaves_nothing(bench: Bench, number: signal.Signals) -> None:
+    """The code is free again."""
+    bench.out.mkdir()
+    waiting = bench.start("doctor", "out", "--pair", "monday")
+    wait_until((bench.out / ".claimwork-pair-monday" / "a" / "1").exists, "the first doctor to wait")
+
+    waiting.send_signal(number)
+    ended = end(waiting)
+
+    assert (ended.code, ended.stderr) == (128 + number, "")
     assert list(bench.out.iterdir()) == []

@@ -55,6 +55,10 @@ class Terminal:
         self._call("send-keys", "-l", line)
         self._call("send-keys", "Enter")
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._call("send-keys", "C-c")
+
     def resize(self, columns: int) -> None:
         """As if somebody pulled at the window's edge."""
         self._call("resize-window", "-x", f"{columns}", "-y", "40")
@@ -128,3 +132,16 @@ def test_watching_while_the_window_is_resized(bench: Bench, terminal: Terminal) 
     terminal.type("stty -g > after")
     wait_until(lambda: (bench.root / "after").exists() and (bench.root / "after").read_text(), "the shell")
     assert (bench.root / "after").read_text() == (bench.root / "before").read_text()
+
+
+def test_a_doctor_says_what_it_waits_for(bench: Bench, terminal: Terminal) -> None:
+    """Five minutes of nothing look as if it stood still; Ctrl-C ends it, and the code is free again."""
+    bench.out.mkdir()
+    terminal.type(f"{shlex.quote(PROGRAM)} doctor out --pair monday")
+    line = "meets another doctor that is given --pair monday, and waits 300 s for it"
+    wait_until(lambda: line in " ".join(terminal.shows()), line)
+    wait_until((bench.out / ".claimwork-pair-monday" / "a" / "1").exists, "the doctor to wait")
+
+    terminal.interrupt()
+
+    wait_until(lambda: list(bench.out.iterdir()) == [], "what it made to be gone")
