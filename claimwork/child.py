@@ -28,11 +28,11 @@ from .results import (
     Stage,
     adopt,
     done_ranges,
+    outcome_of,
     publish,
     settle,
     settled,
     settled_indexes,
-    value_of,
     write_done,
 )
 from .splitter import Progress, Splitter, Stopped
@@ -301,13 +301,7 @@ class Mapper:
             self._stage.discard(staged)
             return None
         ran = Ran(began_at, self._clock.monotonic() - started, each.size_bytes)
-        outcome = Outcome(True, size, digest, ran=ran)
-        if kept is not None:
-            try:
-                outcome = replace(outcome, has_value=True, value=value_of(kept))
-            except RecordError:
-                pass
-        return _Pending(index, places, staged, outcome, ran, computed, ran.took_s)
+        return _Pending(index, places, staged, outcome_of(size, digest, kept, ran), ran, computed, ran.took_s)
 
     def _publish(
         self, ticket: Ticket, pending: list[_Pending], outcomes: dict[int, Outcome], report: MapReport

@@ -16,7 +16,7 @@ from .fs import Fs
 from .heartbeat import live_workers, read_beat
 from .history import SLOWEST, History
 from .layout import Layout
-from .names import is_worker, parse_failure, parse_number
+from .names import is_worker, numbers_among, parse_failure
 from .plan_log import PlanLog
 from .policy import missing_ranges
 from .records import Close
@@ -45,7 +45,7 @@ class HistoryReader:
         left = budget if budget is not None else 1 << 60
         if not self._pending and not self._records:
             self._counts = {number: count for _, close in closes for number, count, _ in close.segments}
-            begun = {n for name in self._fs.names(self._layout.done) if (n := parse_number(name)) is not None}
+            begun = set(numbers_among(self._fs.names(self._layout.done)))
             self._pending = sorted((begun & self._counts.keys()) - self._full, reverse=True)
             left -= 1
         while left > 0 and (self._pending or self._records):
@@ -91,9 +91,8 @@ class HistoryReader:
 
     def _read_failures(self, budget: int) -> None:
         history = self.history
-        numbers = [n for name in self._fs.names(self._layout.failures) if (n := parse_number(name)) is not None]
         failed = 0
-        for number in sorted(numbers)[: max(budget, 64)]:
+        for number in sorted(numbers_among(self._fs.names(self._layout.failures)))[: max(budget, 64)]:
             directory = self._layout.failures_of(number)
             try:
                 names = [name for name in self._fs.names(directory) if parse_failure(name) is not None]

@@ -55,12 +55,13 @@ class Missing:
 
     def look(self, state: JobState) -> Ticket | None:
         """Offer what was missing the last time, too. Returns a reduction that is due and failed too often for anybody to take."""
-        ready, held = self._claims.ready(), self._coverage.held()
-        reduces = [t for t in [*ready, *held] if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
+        ready = self._claims.ready()
+        listed = [*ready, *self._coverage.held()]
+        reduces = [t for t in listed if t.kind is Kind.REDUCE and state.close and t.segment == state.close[0]]
         all_spent = bool(reduces) and state.covered and all(self._coverage.is_spent(t, self._job) for t in reduces)
-        parts = {ticket.segment for ticket in [*ready, *held] if ticket.kind is Kind.PART}
+        parts = {ticket.segment for ticket in listed if ticket.kind is Kind.PART}
         self.partless = {ticket.segment for ticket in ready if ticket.gathers} - parts
-        missing = self._missing(state, ready, held)
+        missing = self._missing(state, listed)
         before, self._found = self._found, {}
         for ticket in missing:
             key = f"{ticket.kind}{ticket.segment}.{ticket.lo}-{ticket.hi}"
@@ -71,9 +72,9 @@ class Missing:
                 self._found[key] = ticket
         return reduces[0] if all_spent else None
 
-    def _missing(self, state: JobState, ready: list[Ticket], held: list[Ticket]) -> list[Ticket]:
+    def _missing(self, state: JobState, listed: list[Ticket]) -> list[Ticket]:
         nonce = f"{self._rng.getrandbits(64):016x}"
-        kinds = {ticket.kind for ticket in [*ready, *held]}
+        kinds = {ticket.kind for ticket in listed}
         if Kind.PLAN in kinds:
             return []  # a planner that is slow has yet to offer its tickets: one of these and one of ours would race
         if state.planning:  # whoever was planning left the log open
@@ -81,7 +82,7 @@ class Missing:
         if state.close is None:
             return []
         if not state.covered:
-            return self._coverage.missing_tickets(self._claims, nonce, [*ready, *held])
+            return self._coverage.missing_tickets(self._claims, nonce, listed)
         if not state.reduced and Kind.REDUCE not in kinds:
             return [reduce_ticket(state.close[0]).again(nonce)]
         return []

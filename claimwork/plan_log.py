@@ -13,7 +13,7 @@ from . import records
 from .errors import RecordError
 from .fs import Fs
 from .layout import Layout
-from .names import parse_number
+from .names import numbers_among
 from .records import Close, Segment
 from .results import Stage, publish
 
@@ -28,8 +28,7 @@ class PlanLog:
 
     def length(self) -> int:
         """Number of entries, by a fresh listing. The log has no gaps, so its highest number tells."""
-        numbers = [parse_number(name) for name in self._fs.names(self._layout.plan)]
-        return 1 + max((number for number in numbers if number is not None), default=-1)
+        return 1 + max(numbers_among(self._fs.names(self._layout.plan)), default=-1)
 
     def read(self, number: int) -> Segment | Close:
         """Entry *number*. Raises RecordError when it is damaged, FileNotFoundError when there is none."""

@@ -22,7 +22,7 @@ from .fs import Fs
 from .layout import Layout
 from .names import mirrored, number_name, parse_range, range_name
 from .policy import INLINE_BYTES
-from .records import Done, Failure, Input, Job, Outcome
+from .records import Done, Failure, Input, Job, Outcome, Ran
 
 _TRIES = 5  # a link that fails so often with its parent in place has a lasting cause
 
@@ -170,12 +170,17 @@ def adopt(fs: Fs, path: str) -> Outcome:
     except FileNotFoundError:
         fs.names(path.rpartition("/")[0])  # cures a stale look-up
         size, digest, data = fs.digest(path, INLINE_BYTES)
+    return outcome_of(size, digest, data)
+
+
+def outcome_of(size_bytes: int, digest: str, data: bytes | None, ran: Ran | None = None) -> Outcome:
+    """What a result stands for whose bytes nobody has vouched for; *data* are these where they are few."""
     if data is not None:
         try:
-            return Outcome(True, size, digest, has_value=True, value=value_of(data))
+            return Outcome(True, size_bytes, digest, has_value=True, value=value_of(data), ran=ran)
         except RecordError:
             pass
-    return Outcome(True, size, digest)
+    return Outcome(True, size_bytes, digest, ran=ran)
 
 
 def value_of(data: bytes) -> object:

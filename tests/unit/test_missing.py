@@ -21,14 +21,14 @@ from tests.conftest import memory_tree
 class World:
     """A plan of four inputs in two tickets, which nobody has offered, and one idle worker."""
 
-    def __init__(self, kind: str = "nfs4", seed: int = 0) -> None:
+    def __init__(self, kind: str = "nfs4") -> None:
         self.server, layout = memory_tree(kind)
         me = f"{1:032x}"
         for directory in (layout.stage_of(me), layout.work_of(me)):
             self.server.mkdir(directory)
         self.server.stage(layout.live_of(me), b"")
         stage = Stage(self.server, layout, me, "w")
-        log, self.clock, rng = PlanLog(self.server, layout), ManualClock(), Random(seed)
+        log, self.clock, rng = PlanLog(self.server, layout), ManualClock(), Random(0)
         log.append(0, Segment([Input(str(n), 1) for n in range(4)], [(0, 2, 2, 1, 0), (2, 4, 2, 1, 0)]), stage)
         log.append(1, Close(1, None, [(0, 4, 4)]), stage)
         self.store = RenameStore(self.server, layout, me, stage)
